@@ -1,0 +1,90 @@
+//! What a client says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ParticipantId, Publishing, Source};
+
+/// A message with the number that its reply will carry.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClientFrame {
+    /// Chosen by the client, rising from 1; comes back as `reply_to`.
+    pub id: u64,
+    #[serde(flatten)]
+    pub message: ClientMessage,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ClientMessage {
+    /// The first message of a new participant: by room code (or room id) and name, or by token.
+    /// Reply: `joined`.
+    Join {
+        version: u32,
+        /// The code that people type (spaces and dashes are ignored), or the room id. Left out
+        /// where the token names the room.
+        #[serde(default)]
+        room: Option<String>,
+        /// Signed grant (JWT).
+        #[serde(default)]
+        token: Option<String>,
+        /// As others see it. Left out where the token carries a name.
+        #[serde(default)]
+        name: Option<String>,
+    },
+    /// The first message on a new WebSocket of a participant whose old one broke. The media goes
+    /// on untouched. Reply: `joined`, with the same participant id and a new resume secret.
+    Resume { version: u32, resume: String },
+    /// The browser's SDP offer, at first and whenever it changes its m-lines. Reply: `answer`.
+    Offer {
+        sdp: String,
+        /// True: a new RTCPeerConnection, whose m-lines replace all the earlier ones. False: the
+        /// same one, renegotiated.
+        fresh: bool,
+        /// Each m-line that sends, by its `a=mid`, and what it carries. It may be empty for now
+        /// (`replaceTrack` later needs no renegotiation).
+        send: Vec<SendSlot>,
+        /// `a=mid` of each m-line that receives: the pool.
+        receive: Vec<String>,
+    },
+    /// Which of one's own streams are on. Reply: `ok`.
+    Publish { publishing: Publishing },
+    /// What one wishes to see, and how large. Slots that are not named keep what they show. Audio
+    /// slots need no wish: they carry the loudest participants. Reply: `ok`.
+    View { slots: Vec<ViewSlot> },
+    /// Reply: `ok`, then the WebSocket is closed.
+    Leave {},
+    /// Keeps the WebSocket alive. Reply: `pong`.
+    Ping {},
+    /// Reserved for real-time text; refused in this version.
+    Text { text: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendSlot {
+    pub mid: String,
+    pub source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewSlot {
+    pub mid: String,
+    pub show: Show,
+    /// Size of the tile in device pixels; left out: as large as comes.
+    #[serde(default)]
+    pub width: Option<u16>,
+    #[serde(default)]
+    pub height: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Show {
+    /// Nothing.
+    Off,
+    /// This stream, whoever speaks.
+    Participant { participant: ParticipantId, source: Source },
+    /// The camera of one of those who spoke last.
+    Speaker,
+}
