@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ParticipantId, Publishing, Source};
+use crate::{MediaKind, ParticipantId, Publishing, Source};
 
 /// A message with the number that its reply will carry.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,8 +43,8 @@ pub enum ClientMessage {
         /// Each m-line that sends, by its `a=mid`, and what it carries. It may be empty for now
         /// (`replaceTrack` later needs no renegotiation).
         send: Vec<SendSlot>,
-        /// `a=mid` of each m-line that receives: the pool.
-        receive: Vec<String>,
+        /// Each m-line that receives: the pool.
+        receive: Vec<ReceiveSlot>,
     },
     /// Which of one's own streams are on. Reply: `ok`.
     Publish { publishing: Publishing },
@@ -62,8 +62,17 @@ pub enum ClientMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SendSlot {
+    /// `a=mid` of the m-line (RFC 9143).
     pub mid: String,
     pub source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiveSlot {
+    /// `a=mid` of the m-line (RFC 9143).
+    pub mid: String,
+    pub kind: MediaKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ mod words;
 
 pub use client::{ClientFrame, ClientMessage};
 pub use server::{ServerFrame, ServerMessage};
-pub use words::{Codec, Kind, ParticipantId, Publishing, Role, Source};
+pub use words::{Codec, Kind, MediaKind, ParticipantId, Publishing, Role, Source};
 
 /// Version of the client protocol. The server accepts this one and the one before it.
 pub const VERSION: u32 = 1;
