@@ -1,0 +1,194 @@
+//! What crosses the border between the conference plane and its IO shell.
+
+use std::time::{Duration, Instant};
+
+use broletto_control::{RequestFrame, TransportId, TransportStats};
+use broletto_protocol::server::IceServer;
+use broletto_protocol::{Codec, ServerFrame, client::ClientMessage};
+
+/// Both clocks at once: deadlines count on the one that never jumps, tokens and records on the
+/// one that other machines share.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    pub instant: Instant,
+    /// Seconds since 1970-01-01 UTC.
+    pub unix_s: u64,
+}
+
+/// Names one WebSocket of a client. Chosen by the shell and never used twice in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// How a [`crate::Conference`] is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where people find the pages, without a slash at the end, such as `https://meet.example.org`.
+    pub public_url: String,
+    /// `aud` that every token must carry.
+    pub audience: String,
+    /// As for RTCPeerConnection; sent to every client.
+    pub ice_servers: Vec<IceServer>,
+    /// Codecs of a room that was made without a list, in order of preference.
+    pub video_codecs: Vec<Codec>,
+    /// For how long the token that comes with a new room makes its bearer a moderator.
+    pub moderator_token_lifetime: Duration,
+    /// For how long a participant whose WebSocket broke is kept.
+    pub resume_grace: Duration,
+    /// A room without anybody for this long is removed.
+    pub room_lifetime: Duration,
+    pub limits: Limits,
+}
+
+/// Bounds on everything that a client can multiply.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub connections_max: usize,
+    pub rooms_per_tenant_max: usize,
+    pub participants_per_room_max: usize,
+    /// Receive m-lines of one participant.
+    pub audio_slots_max: u16,
+    pub video_slots_max: u16,
+    /// Sources whose failures are remembered; the one longest ago is forgotten first.
+    pub sources_max: usize,
+    /// Rooms that one source may make in an hour.
+    pub rooms_per_source_hour_max: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            public_url: "http://localhost:8080".to_owned(),
+            audience: "broletto".to_owned(),
+            ice_servers: Vec::new(),
+            video_codecs: vec![Codec::H264, Codec::Vp8],
+            moderator_token_lifetime: Duration::from_secs(30 * 24 * 3600),
+            resume_grace: Duration::from_secs(30),
+            room_lifetime: Duration::from_secs(30 * 24 * 3600),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections_max: 20_000,
+            rooms_per_tenant_max: 10_000,
+            participants_per_room_max: 500,
+            audio_slots_max: 8,
+            video_slots_max: 32,
+            sources_max: 65_536,
+            rooms_per_source_hour_max: 60,
+        }
+    }
+}
+
+/// What the shell must do, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    ToClient {
+        connection: ConnectionId,
+        frame: ServerFrame,
+    },
+    /// Close the WebSocket once what was sent before is out. No `handle_disconnected` is due for
+    /// it, and one that comes is ignored.
+    CloseClient {
+        connection: ConnectionId,
+    },
+    /// To the node; dropped by the shell if it is not connected.
+    ToNode(RequestFrame),
+    /// Store before the outputs that follow are carried out. `value` is JSON.
+    Save {
+        key: String,
+        value: String,
+    },
+    Remove {
+        key: String,
+    },
+    /// For metrics and the log.
+    Event(Event),
+}
+
+/// What happened. None carries a name, an address or a secret.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    RoomCreated,
+    RoomEnded {
+        how: RoomEnd,
+    },
+    ParticipantJoined,
+    ParticipantResumed,
+    ParticipantLeft {
+        how: Leave,
+    },
+    /// A join, resume or REST request was refused.
+    Refused {
+        why: Refusal,
+    },
+    /// A client's message was answered by an error.
+    ClientError {
+        code: broletto_protocol::server::ErrorCode,
+        message: &'static str,
+    },
+    /// The node refused a request; the text says what.
+    NodeError {
+        message: String,
+    },
+    /// A node's frame that fits nothing known any more, which a race explains, was dropped.
+    NodeFrameStale,
+    TransportStats {
+        transport: TransportId,
+        stats: TransportStats,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RoomEnd {
+    ByModerator,
+    Unused,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Leave {
+    Asked,
+    ResumeTimedOut,
+    RoomEnded,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    NotAdmitted,
+    Token,
+    TooManyFailures,
+    RoomFull,
+    NotResumable,
+    Connections,
+    RoomQuota,
+    RoomRate,
+}
+
+/// How much there is, for gauges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    pub connections: usize,
+    pub rooms: usize,
+    /// Rooms with somebody in them.
+    pub rooms_live: usize,
+    pub participants: usize,
+    pub sources: usize,
+    pub node_connected: bool,
+}
+
+/// The word that logs and metrics use for a message.
+pub(crate) fn message_name(message: &ClientMessage) -> &'static str {
+    match message {
+        ClientMessage::Join { .. } => "join",
+        ClientMessage::Resume { .. } => "resume",
+        ClientMessage::Offer { .. } => "offer",
+        ClientMessage::Publish { .. } => "publish",
+        ClientMessage::View { .. } => "view",
+        ClientMessage::Leave {} => "leave",
+        ClientMessage::Ping {} => "ping",
+        ClientMessage::Text { .. } => "text",
+    }
+}
