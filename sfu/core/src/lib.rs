@@ -5,6 +5,7 @@
 //! [`Worker::poll_timeout`] at the latest. Nothing in here knows a socket, a clock or a thread.
 
 pub mod io;
+pub mod node;
 pub mod ufrag;
 mod worker;
 
