@@ -1,0 +1,147 @@
+//! The VP8 payload descriptor (RFC 7741 section 4.2) and the header of key frames (RFC 6386
+//! section 9.1).
+//!
+//! ```text
+//!  0 1 2 3 4 5 6 7
+//! |X|R|N|S|R| PID |  N: no frame depends on this one, S: start of partition PID
+//! |I|L|T|K|  RSV  |  if X: which of the following are there
+//! |M|  PictureID  |  if I; one more byte if M
+//! |   TL0PICIDX   |  if L
+//! |TID|Y| KEYIDX  |  if T or K; Y: depends on the base layer only
+//! ```
+
+use broletto_control::VideoSize;
+
+use super::{PacketInfo, PayloadError};
+
+/// A picture id is 7 or 15 bits long.
+pub const PICTURE_ID_MAX: u16 = 0x7fff;
+pub const PICTURE_ID_SHORT_MAX: u16 = 0x7f;
+
+/// The numbers in a descriptor that a rewriter replaces, and where they are in the payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Vp8Ids {
+    pub picture_id: Option<PictureId>,
+    pub tl0_pic_idx: Option<Tl0PicIdx>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PictureId {
+    pub value: u16,
+    /// 15 bits in two bytes, with the top bit set, and not 7 bits in one.
+    pub long: bool,
+    pub offset: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tl0PicIdx {
+    pub value: u8,
+    pub offset: u8,
+}
+
+/// Numbers to put in the place of those of a [`Vp8Ids`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Vp8Rewrite {
+    /// Fits the length that the descriptor has for it.
+    pub picture_id: Option<u16>,
+    pub tl0_pic_idx: Option<u8>,
+}
+
+impl Vp8Rewrite {
+    /// Writes the numbers into `payload`, a copy of the one that `ids` was read from.
+    pub fn apply(&self, ids: &Vp8Ids, payload: &mut [u8]) {
+        if let (Some(field), Some(value)) = (ids.picture_id, self.picture_id) {
+            let offset = usize::from(field.offset);
+            let [high, low] = value.to_be_bytes();
+            if field.long {
+                payload[offset] = 0x80 | high;
+                payload[offset + 1] = low;
+            } else {
+                payload[offset] = low & 0x7f;
+            }
+        }
+        if let (Some(field), Some(value)) = (ids.tl0_pic_idx, self.tl0_pic_idx) {
+            payload[usize::from(field.offset)] = value;
+        }
+    }
+}
+
+pub(super) fn inspect(payload: &[u8]) -> Result<PacketInfo, PayloadError> {
+    let mut reader = Reader { payload, offset: 0 };
+    let required = reader.byte()?;
+    let frame_start = required & 0x10 != 0 && required & 0x07 == 0;
+    let mut info = PacketInfo { frame_start, discardable: required & 0x20 != 0, ..PacketInfo::default() };
+    let mut ids = Vp8Ids::default();
+
+    if required & 0x80 != 0 {
+        let present = reader.byte()?;
+        let [has_picture_id, has_tl0, has_tid, has_key_idx] =
+            [0x80, 0x40, 0x20, 0x10].map(|bit| present & bit != 0);
+        if has_tl0 && !has_tid {
+            return Err(PayloadError::Tl0WithoutTid);
+        }
+        if has_picture_id {
+            ids.picture_id = Some(reader.picture_id()?);
+        }
+        if has_tl0 {
+            let offset = reader.offset as u8;
+            ids.tl0_pic_idx = Some(Tl0PicIdx { value: reader.byte()?, offset });
+        }
+        if has_tid || has_key_idx {
+            let layer = reader.byte()?;
+            if has_tid {
+                info.temporal_layer = layer >> 6;
+                info.layer_sync = layer & 0x20 != 0;
+            }
+        }
+    }
+    info.vp8 = Some(ids);
+
+    let frame = &payload[reader.offset..];
+    let Some(first) = frame.first() else {
+        return Err(PayloadError::Truncated { length: payload.len() });
+    };
+    if frame_start && first & 0x01 == 0 {
+        info.key_frame = true;
+        info.size = Some(key_frame_size(frame, payload.len())?);
+    }
+    Ok(info)
+}
+
+/// `frame` starts with the three bytes of the frame tag, three of the start code, and then width
+/// and height: 14 bits each in little-endian order, below two bits of a scale that nobody applies.
+fn key_frame_size(frame: &[u8], length: usize) -> Result<VideoSize, PayloadError> {
+    let Some(&[_, _, _, start @ .., w0, w1, h0, h1]) = frame.first_chunk::<10>() else {
+        return Err(PayloadError::Truncated { length });
+    };
+    if start != [0x9d, 0x01, 0x2a] {
+        return Err(PayloadError::Vp8StartCode(start));
+    }
+    let pixels = |bytes| u16::from_le_bytes(bytes) & 0x3fff;
+    Ok(VideoSize { width: pixels([w0, w1]), height: pixels([h0, h1]) })
+}
+
+/// Within the first 6 bytes, so an offset fits a `u8`.
+struct Reader<'a> {
+    payload: &'a [u8],
+    offset: usize,
+}
+
+impl Reader<'_> {
+    fn byte(&mut self) -> Result<u8, PayloadError> {
+        let byte = self.payload.get(self.offset);
+        self.offset += 1;
+        byte.copied().ok_or(PayloadError::Truncated { length: self.payload.len() })
+    }
+
+    fn picture_id(&mut self) -> Result<PictureId, PayloadError> {
+        let offset = self.offset as u8;
+        let first = self.byte()?;
+        let long = first & 0x80 != 0;
+        let value = match long {
+            true => u16::from_be_bytes([first & 0x7f, self.byte()?]),
+            false => u16::from(first),
+        };
+        Ok(PictureId { value, long, offset })
+    }
+}
