@@ -1,16 +1,37 @@
-//! All rooms of this instance.
+//! All rooms of this instance: the tables, and the way in of every input. What the inputs mean
+//! stands in `join`, `media`, `node` and `rest`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use broletto_control::Frame;
+use broletto_control::{Epoch, Id, RouterId, TransportId};
 use broletto_protocol::ClientFrame;
+use broletto_protocol::client::ClientMessage;
 use broletto_protocol::parse::ParseError;
-use broletto_protocol::rest::{CreateRoom, Room};
+use broletto_protocol::server::{ClosedReason, ErrorCode, ServerMessage};
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::SeedableRng;
 use thiserror::Error;
 
-use crate::{Config, ConnectionId, NewRoom, Now, OpenToken, Output, RestError, Totals};
+use crate::error::ClientError;
+use crate::io::message_name;
+use crate::limiter::{Allowance, Sources};
+use crate::out::{Link, Out};
+use crate::participant::{Participant, Presence};
+use crate::room::Room;
+use crate::state::{self, ParticipantRecord, Record, RoomRecord};
+use crate::{Config, ConnectionId, Event, Leave, Now, OpenToken, Output, Refusal, RoomEnd, Totals};
+
+/// A client pings every 20 s; three missed, and its WebSocket is taken to be dead.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// For how long a WebSocket may stay open without a participant.
+const JOIN_WITHIN: Duration = Duration::from_secs(15);
+/// Messages that a client may send on average and at once.
+const MESSAGE_INTERVAL: Duration = Duration::from_millis(50);
+const MESSAGE_BURST: u32 = 100;
+/// Malformed messages after which a WebSocket is closed.
+const MALFORMED_MAX: u32 = 10;
 
 #[derive(Debug, Error)]
 pub enum RestoreError {
@@ -19,79 +40,366 @@ pub enum RestoreError {
 }
 
 pub struct Conference {
-    outputs: VecDeque<Output>,
+    pub(crate) config: Config,
+    pub(crate) open_token: OpenToken,
+    pub(crate) rng: ChaCha12Rng,
+    pub(crate) out: Out,
+    pub(crate) rooms: BTreeMap<String, Room>,
+    /// Code to room id.
+    pub(crate) codes: HashMap<String, String>,
+    pub(crate) connections: HashMap<ConnectionId, Connection>,
+    /// Whom the hash of a resume secret names.
+    pub(crate) resumable: HashMap<String, Seat>,
+    /// Whose transport a notification is about; those that an unanswered offer makes included.
+    pub(crate) transports: HashMap<TransportId, Seat>,
+    pub(crate) routers: HashMap<RouterId, String>,
+    pub(crate) sources: Sources,
+    pub(crate) timers: BTreeSet<(Instant, Timer)>,
+}
+
+/// A participant's place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seat {
+    pub(crate) room: String,
+    pub(crate) participant: Id,
+}
+
+pub(crate) struct Connection {
+    pub(crate) source: IpAddr,
+    heard_at: Instant,
+    opened_at: Instant,
+    allowance: Allowance,
+    malformed: u32,
+    pub(crate) seat: Option<Seat>,
+}
+
+/// Every deadline there is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// The client may have fallen silent, or never joined.
+    Silence(ConnectionId),
+    /// A participant whose WebSocket broke has not resumed.
+    Resume(Seat),
+    /// The node has not answered an offer.
+    Offer(Seat),
+    /// Nobody has used the room for long.
+    RoomUnused(String),
+}
+
+/// What a handled message is answered with.
+pub(crate) enum Reply {
+    Now(Box<ServerMessage>),
+    /// The reply was sent already, or comes when the node has answered.
+    Elsewhere,
+}
+
+impl Reply {
+    pub(crate) fn ok() -> Result<Self, ClientError> {
+        Ok(Reply::Now(Box::new(ServerMessage::Ok)))
+    }
 }
 
 impl Conference {
     /// `saved` is every record that an earlier process saved and did not remove; `seed` comes from
     /// the operating system's randomness.
     pub fn new(
-        _config: Config,
-        _open_token: OpenToken,
-        _seed: [u8; 32],
-        _saved: impl IntoIterator<Item = (String, String)>,
-        _now: Now,
+        config: Config,
+        open_token: OpenToken,
+        seed: [u8; 32],
+        saved: impl IntoIterator<Item = (String, String)>,
+        now: Now,
     ) -> Result<Self, RestoreError> {
-        Ok(Conference { outputs: VecDeque::new() })
+        let (mut epoch, mut rooms, mut participants) = (Epoch(0), Vec::new(), Vec::new());
+        for (key, value) in saved {
+            match state::read(&key, &value).map_err(|source| RestoreError::Record { key, source })? {
+                Some(Record::Epoch(record)) => epoch = record.epoch,
+                Some(Record::Room(record)) => rooms.push(record),
+                Some(Record::Participant(record)) => participants.push(record),
+                None => {}
+            }
+        }
+        let mut conference = Conference {
+            open_token,
+            rng: ChaCha12Rng::from_seed(seed),
+            out: Out::new(Epoch(epoch.0.saturating_add(1))),
+            rooms: BTreeMap::new(),
+            codes: HashMap::new(),
+            connections: HashMap::new(),
+            resumable: HashMap::new(),
+            transports: HashMap::new(),
+            routers: HashMap::new(),
+            sources: Sources::new(config.limits.sources_max),
+            timers: BTreeSet::new(),
+            config,
+        };
+        for record in rooms {
+            conference.restore_room(record);
+        }
+        for record in participants {
+            conference.restore_participant(record, now);
+        }
+        conference.start_restored_rooms(now);
+        Ok(conference)
+    }
+
+    fn restore_room(&mut self, record: RoomRecord) {
+        let RoomRecord { tenant, id, code, title, video_codecs, router, empty_since_unix_s, .. } = record;
+        let Some(&video_codec) = video_codecs.first() else { return };
+        self.codes.insert(code.clone(), id.clone());
+        let room = Room {
+            tenant,
+            id: id.clone(),
+            code,
+            title,
+            video_codecs,
+            video_codec,
+            router,
+            router_told: false,
+            empty_since_unix_s,
+            unused_at: None,
+            participants: BTreeMap::new(),
+            producers: HashMap::new(),
+        };
+        self.rooms.insert(id, room);
+    }
+
+    fn restore_participant(&mut self, record: ParticipantRecord, now: Now) {
+        let ParticipantRecord { room, id, name, kind, role, publishing, resume_hash, media, .. } = record;
+        // The room may have been removed just before the process ended.
+        let Some(home) = self.rooms.get_mut(&room) else { return };
+        let seat = Seat { room, participant: id };
+        let until = now.instant + self.config.resume_grace;
+        self.timers.insert((until, Timer::Resume(seat.clone())));
+        self.resumable.insert(resume_hash.clone(), seat.clone());
+        if let Some(media) = &media {
+            self.transports.insert(media.transport, seat);
+        }
+        let presence = Presence::Awaited(until);
+        let participant = Participant {
+            id,
+            name,
+            kind,
+            role,
+            publishing,
+            resume_hash,
+            presence,
+            media: None,
+            offering: None,
+        };
+        home.participants.insert(id, participant);
+        home.set_media(id, media);
+    }
+
+    fn start_restored_rooms(&mut self, now: Now) {
+        for room in self.rooms.values_mut() {
+            if room.participants.is_empty() {
+                room.router = None;
+                let empty_for = Duration::from_secs(now.unix_s.saturating_sub(room.empty_since_unix_s));
+                let at = now.instant + self.config.room_lifetime.saturating_sub(empty_for);
+                room.unused_at = Some(at);
+                self.timers.insert((at, Timer::RoomUnused(room.id.clone())));
+            }
+            room.video_codec = room.policy_codec();
+            self.routers.extend(room.router.map(|router| (router, room.id.clone())));
+        }
     }
 
     /// A WebSocket was opened, from this source address.
-    pub fn handle_connected(&mut self, _connection: ConnectionId, _source: IpAddr, _now: Now) {}
+    pub fn handle_connected(&mut self, connection: ConnectionId, source: IpAddr, now: Now) {
+        if self.connections.len() >= self.config.limits.connections_max {
+            self.out.event(Event::Refused { why: Refusal::Connections });
+            let error = ClientError::new(ErrorCode::Limit, "the server has no room for more connections");
+            self.out.to_client(connection, None, error.into_message());
+            self.out.close_client(connection);
+            return;
+        }
+        let link = Connection {
+            source,
+            heard_at: now.instant,
+            opened_at: now.instant,
+            allowance: Allowance::new(now.instant),
+            malformed: 0,
+            seat: None,
+        };
+        self.connections.insert(connection, link);
+        self.timers.insert((now.instant + JOIN_WITHIN, Timer::Silence(connection)));
+    }
 
     /// A text message came; the shell has read it with [`broletto_protocol::parse::client_frame`].
     pub fn handle_client(
         &mut self,
-        _connection: ConnectionId,
-        _frame: Result<ClientFrame, ParseError>,
-        _now: Now,
+        connection: ConnectionId,
+        frame: Result<ClientFrame, ParseError>,
+        now: Now,
     ) {
+        let Some(link) = self.connections.get_mut(&connection) else { return };
+        link.heard_at = now.instant;
+        if !link.allowance.take(MESSAGE_INTERVAL, MESSAGE_BURST, now.instant) {
+            let error = ClientError::new(ErrorCode::Limit, "too many messages a second");
+            return self.break_off(connection, None, error, now);
+        }
+        let ClientFrame { id, message } = match frame {
+            Ok(frame) => frame,
+            Err(error) => return self.malformed(connection, error, now),
+        };
+        let name = message_name(&message);
+        match self.client_message(connection, id, message, now) {
+            Ok(Reply::Now(message)) => self.out.to_client(connection, Some(id), *message),
+            Ok(Reply::Elsewhere) => {}
+            Err(error) => {
+                self.out.event(Event::ClientError { code: error.code, message: name });
+                self.out.to_client(connection, Some(id), error.into_message());
+            }
+        }
+    }
+
+    fn client_message(
+        &mut self,
+        connection: ConnectionId,
+        id: u64,
+        message: ClientMessage,
+        now: Now,
+    ) -> Result<Reply, ClientError> {
+        match message {
+            ClientMessage::Join { version, room, token, name } => {
+                self.join(connection, version, room, token, name, now)
+            }
+            ClientMessage::Resume { version, resume } => self.resume(connection, version, &resume, now),
+            ClientMessage::Offer { sdp, fresh, send, receive } => {
+                let seat = self.seat(connection)?;
+                self.offer(&seat, id, sdp, fresh, send, receive, now)
+            }
+            ClientMessage::Publish { publishing } => {
+                let seat = self.seat(connection)?;
+                self.publish(&seat, publishing)
+            }
+            ClientMessage::View { slots } => {
+                let seat = self.seat(connection)?;
+                self.view(&seat, slots)
+            }
+            ClientMessage::Leave {} => {
+                let seat = self.seat(connection)?;
+                self.out.to_client(connection, Some(id), ServerMessage::Ok);
+                self.close(connection, ClosedReason::Left);
+                self.remove_participant(&seat, Leave::Asked, now);
+                Ok(Reply::Elsewhere)
+            }
+            ClientMessage::Ping {} => Ok(Reply::Now(Box::new(ServerMessage::Pong))),
+            ClientMessage::Text { .. } => {
+                Err(ClientError::invalid("type", "text is reserved for a later version"))
+            }
+        }
+    }
+
+    fn seat(&self, connection: ConnectionId) -> Result<Seat, ClientError> {
+        let seat = self.connections.get(&connection).and_then(|link| link.seat.clone());
+        seat.ok_or_else(|| ClientError::new(ErrorCode::State, "join or resume first"))
+    }
+
+    fn malformed(&mut self, connection: ConnectionId, error: ParseError, now: Now) {
+        let Some(link) = self.connections.get_mut(&connection) else { return };
+        link.malformed += 1;
+        let too_many = link.malformed >= MALFORMED_MAX;
+        self.out.event(Event::ClientError { code: ErrorCode::Malformed, message: "unreadable" });
+        let ParseError { id, message } = error;
+        let error = ClientError::new(ErrorCode::Malformed, message);
+        // Without an id the client cannot know which of its messages was lost.
+        if too_many || id.is_none() {
+            return self.break_off(connection, id, error, now);
+        }
+        self.out.to_client(connection, id, error.into_message());
+    }
+
+    /// Ends the WebSocket of a client that broke the protocol. Its participant may resume.
+    fn break_off(&mut self, connection: ConnectionId, reply_to: Option<u64>, error: ClientError, now: Now) {
+        self.out.to_client(connection, reply_to, error.into_message());
+        let seat = self.close(connection, ClosedReason::Protocol);
+        self.detach(seat, now);
+    }
+
+    /// Says the last message on a WebSocket; gives the seat that it leaves.
+    pub(crate) fn close(&mut self, connection: ConnectionId, reason: ClosedReason) -> Option<Seat> {
+        let link = self.connections.remove(&connection)?;
+        self.out.to_client(connection, None, ServerMessage::Closed { reason });
+        self.out.close_client(connection);
+        link.seat
     }
 
     /// The WebSocket is gone.
-    pub fn handle_disconnected(&mut self, _connection: ConnectionId, _now: Now) {}
+    pub fn handle_disconnected(&mut self, connection: ConnectionId, now: Now) {
+        let Some(link) = self.connections.remove(&connection) else { return };
+        self.detach(link.seat, now);
+    }
 
-    /// The way to the node is open.
-    pub fn handle_node_connected(&mut self, _now: Now) {}
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now.instant
+        {
+            let (at, timer) = self.timers.pop_first().expect("the first was just seen");
+            match timer {
+                Timer::Silence(connection) => self.check_silence(connection, now),
+                Timer::Resume(seat) => {
+                    let awaited = |one: &mut Participant| one.presence == Presence::Awaited(at);
+                    if self.participant(&seat).is_some_and(awaited) {
+                        self.remove_participant(&seat, Leave::ResumeTimedOut, now);
+                    }
+                }
+                Timer::Offer(seat) => self.offer_timed_out(&seat, at),
+                Timer::RoomUnused(room) => {
+                    let unused = |room: &Room| room.unused_at == Some(at);
+                    if self.rooms.get(&room).is_some_and(unused) {
+                        self.remove_room(&room, RoomEnd::Unused, now);
+                    }
+                }
+            }
+        }
+    }
 
-    pub fn handle_node_lost(&mut self, _now: Now) {}
-
-    pub fn handle_node(&mut self, _frame: Frame, _now: Now) {}
-
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    fn check_silence(&mut self, connection: ConnectionId, now: Now) {
+        let Some(link) = self.connections.get(&connection) else { return };
+        let until = match link.seat {
+            Some(_) => link.heard_at + SILENCE_MAX,
+            None => link.opened_at + JOIN_WITHIN,
+        };
+        if until > now.instant {
+            self.timers.insert((until, Timer::Silence(connection)));
+            return;
+        }
+        let seat = self.close(connection, ClosedReason::Protocol);
+        self.detach(seat, now);
+    }
 
     /// The process is about to end: clients are told to resume, and everything is kept.
-    pub fn handle_shutdown(&mut self, _now: Now) {}
-
-    /// `POST /api/v1/rooms`.
-    pub fn create_room(
-        &mut self,
-        _body: CreateRoom,
-        _source: IpAddr,
-        _now: Now,
-    ) -> Result<NewRoom, RestError> {
-        Err(RestError::NotFound)
-    }
-
-    /// `GET /api/v1/rooms/{id}`, with the bearer token of the request.
-    pub fn read_room(&self, _id: &str, _token: Option<&str>, _now: Now) -> Result<Room, RestError> {
-        Err(RestError::NotFound)
-    }
-
-    /// `DELETE /api/v1/rooms/{id}`.
-    pub fn end_room(&mut self, _id: &str, _token: Option<&str>, _now: Now) -> Result<(), RestError> {
-        Err(RestError::NotFound)
+    pub fn handle_shutdown(&mut self, _now: Now) {
+        let mut connections: Vec<_> = self.connections.keys().copied().collect();
+        connections.sort_unstable();
+        for connection in connections {
+            self.close(connection, ClosedReason::Restarting);
+        }
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.out.queue.pop_front()
     }
 
     /// When `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.first().map(|(at, _)| *at)
     }
 
     pub fn totals(&self) -> Totals {
-        Totals::default()
+        let live = self.rooms.values().filter(|room| !room.participants.is_empty());
+        Totals {
+            connections: self.connections.len(),
+            rooms: self.rooms.len(),
+            rooms_live: live.clone().count(),
+            participants: live.map(|room| room.participants.len()).sum(),
+            sources: self.sources.len(),
+            node_connected: self.out.link == Link::Up,
+        }
+    }
+
+    pub(crate) fn participant(&mut self, seat: &Seat) -> Option<&mut Participant> {
+        self.rooms.get_mut(&seat.room)?.participants.get_mut(&seat.participant)
     }
 }

@@ -28,7 +28,8 @@ pub struct Config {
     pub audience: String,
     /// As for RTCPeerConnection; sent to every client.
     pub ice_servers: Vec<IceServer>,
-    /// Codecs of a room that was made without a list, in order of preference.
+    /// What this server forwards, in order of preference: the codecs of a room that was made without
+    /// a list. Not empty.
     pub video_codecs: Vec<Codec>,
     /// For how long the token that comes with a new room makes its bearer a moderator.
     pub moderator_token_lifetime: Duration,

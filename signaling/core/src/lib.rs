@@ -3,11 +3,33 @@
 //! The shell feeds a [`Conference`] (`handle_*`, each with [`Now`]), then drains
 //! [`Conference::poll_output`] and sleeps until [`Conference::poll_timeout`].
 
-mod conference;
 mod io;
+
+// The inputs, from the tables inwards.
+mod conference;
+mod join;
+mod media;
+mod node;
 mod rest;
+
+// What the tables hold.
+mod participant;
+mod room;
+
+// Decisions: data in, data out.
+mod codec_policy;
+mod pool;
 mod roles;
 mod token;
+
+// What the decisions stand on.
+mod chance;
+mod convert;
+mod error;
+mod limiter;
+mod out;
+mod state;
+mod text;
 
 pub use conference::{Conference, RestoreError};
 pub use io::{Config, ConnectionId, Event, Leave, Limits, Now, Output, Refusal, RoomEnd, Totals};

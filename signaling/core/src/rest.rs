@@ -1,9 +1,20 @@
 //! The operations of the REST interface on rooms.
 
-use broletto_protocol::rest::{ApiError, Room};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+
+use broletto_protocol::rest::{ApiError, CreateRoom, Room};
+use broletto_protocol::{Codec, Role, TITLE_CHARS_MAX};
 use thiserror::Error;
 
-use crate::Claims;
+use crate::conference::Timer;
+use crate::token::Audience;
+use crate::{
+    Claims, Conference, Event, Grant, Now, Refusal, RoomEnd, TENANT_DEFAULT, chance, roles, room, text,
+};
+
+/// Codes that are drawn before it is admitted that none is free.
+const CODE_DRAWS_MAX: usize = 64;
 
 /// A new room, and the claims that the shell signs for its moderator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,5 +55,107 @@ impl RestError {
             RestError::Limit { .. } => ("limit", None),
         };
         ApiError { code: code.to_owned(), field, message: self.to_string() }
+    }
+}
+
+impl Conference {
+    /// `POST /api/v1/rooms`.
+    pub fn create_room(&mut self, body: CreateRoom, source: IpAddr, now: Now) -> Result<NewRoom, RestError> {
+        let CreateRoom { title, video_codecs } = body;
+        let title = text::line(&title, TITLE_CHARS_MAX)
+            .map_err(|message| RestError::Invalid { field: "title", message })?;
+        let video_codecs = self.room_codecs(video_codecs)?;
+        let tenant = TENANT_DEFAULT;
+        let limits = &self.config.limits;
+        let quota = limits.rooms_per_tenant_max;
+        if self.rooms.values().filter(|room| room.tenant == tenant).count() >= quota {
+            self.out.event(Event::Refused { why: Refusal::RoomQuota });
+            let message = format!("there are {quota} already, the quota of the tenant");
+            return Err(RestError::Limit { message, retry_after_s: None });
+        }
+        let per_hour_max = limits.rooms_per_source_hour_max;
+        if !self.sources.may_make_room(source, per_hour_max, now.instant) {
+            self.out.event(Event::Refused { why: Refusal::RoomRate });
+            let message = format!("{per_hour_max} an hour from one address");
+            let retry_after_s = Some(3_600 / u64::from(per_hour_max.max(1)));
+            return Err(RestError::Limit { message, retry_after_s });
+        }
+        let free = (0..CODE_DRAWS_MAX)
+            .map(|_| chance::code(&mut self.rng))
+            .find(|code| !self.codes.contains_key(code));
+        let Some(code) = free else {
+            return Err(RestError::Limit { message: "no code is free".to_owned(), retry_after_s: None });
+        };
+        let id = chance::room_id(&mut self.rng);
+        let unused_at = now.instant + self.config.room_lifetime;
+        let room = room::Room {
+            tenant: tenant.to_owned(),
+            id: id.clone(),
+            code: code.clone(),
+            title,
+            video_codec: video_codecs[0],
+            video_codecs,
+            router: None,
+            router_told: false,
+            empty_since_unix_s: now.unix_s,
+            unused_at: Some(unused_at),
+            participants: BTreeMap::new(),
+            producers: HashMap::new(),
+        };
+        self.timers.insert((unused_at, Timer::RoomUnused(id.clone())));
+        self.out.save_room(&room);
+        self.out.event(Event::RoomCreated);
+        let moderator = Claims {
+            aud: Audience::One(self.config.audience.clone()),
+            exp: now.unix_s.saturating_add(self.config.moderator_token_lifetime.as_secs()),
+            nbf: now.unix_s,
+            tenant: Some(tenant.to_owned()),
+            room: id.clone(),
+            role: Role::Moderator,
+            name: None,
+        };
+        let body = room.rest(&self.config.public_url);
+        self.codes.insert(code, id.clone());
+        self.rooms.insert(id, room);
+        Ok(NewRoom { room: body, moderator })
+    }
+
+    fn room_codecs(&self, wished: Option<Vec<Codec>>) -> Result<Vec<Codec>, RestError> {
+        let Some(wished) = wished else { return Ok(self.config.video_codecs.clone()) };
+        let invalid = |message: String| Err(RestError::Invalid { field: "video_codecs", message });
+        if wished.is_empty() {
+            return invalid("at least one".to_owned());
+        }
+        if wished.iter().collect::<HashSet<_>>().len() != wished.len() {
+            return invalid("each codec stands once".to_owned());
+        }
+        match wished.iter().find(|codec| !self.config.video_codecs.contains(codec)) {
+            Some(codec) => invalid(format!("this server does not forward {codec:?}").to_lowercase()),
+            None => Ok(wished),
+        }
+    }
+
+    /// `GET /api/v1/rooms/{id}`, with the bearer token of the request.
+    pub fn read_room(&self, id: &str, token: Option<&str>, now: Now) -> Result<Room, RestError> {
+        self.open_room(id, token, now).map(|(room, _)| room.rest(&self.config.public_url))
+    }
+
+    /// `DELETE /api/v1/rooms/{id}`.
+    pub fn end_room(&mut self, id: &str, token: Option<&str>, now: Now) -> Result<(), RestError> {
+        let (_, grant) = self.open_room(id, token, now)?;
+        if !roles::may_end_room(grant.role) {
+            return Err(RestError::Forbidden);
+        }
+        self.remove_room(id, RoomEnd::ByModerator, now);
+        Ok(())
+    }
+
+    fn open_room(&self, id: &str, token: Option<&str>, now: Now) -> Result<(&room::Room, Grant), RestError> {
+        let grant = token.and_then(|token| self.grant(token, now).ok()).ok_or(RestError::NotFound)?;
+        let room = self.rooms.get(id).ok_or(RestError::NotFound)?;
+        if grant.room != room.id || grant.tenant != room.tenant {
+            return Err(RestError::NotFound);
+        }
+        Ok((room, grant))
     }
 }

@@ -1,0 +1,270 @@
+//! How participants come, break off, come back and go.
+
+use broletto_control::Request;
+use broletto_protocol::server::{ClosedReason, ErrorCode, Limits as ClientLimits, ServerMessage};
+use broletto_protocol::{Kind, MESSAGE_BYTES_MAX, NAME_CHARS_MAX, Role, VERSION, VERSION_MIN};
+
+use crate::conference::{Reply, Seat, Timer};
+use crate::error::ClientError;
+use crate::participant::{Participant, Presence};
+use crate::{
+    Conference, ConnectionId, Event, Grant, Leave, Now, Refusal, RoomEnd, chance, state, text, token,
+};
+
+impl Conference {
+    pub(crate) fn join(
+        &mut self,
+        connection: ConnectionId,
+        version: u32,
+        room: Option<String>,
+        token: Option<String>,
+        name: Option<String>,
+        now: Now,
+    ) -> Result<Reply, ClientError> {
+        self.check_newcomer(connection, version)?;
+        let grant = match &token {
+            Some(token) => Some(self.open_grant(connection, token, now)?),
+            None => None,
+        };
+        // The name is judged before the room is looked for, so that the answer to a bad one does
+        // not tell whether the room exists (W3).
+        let name = grant.as_ref().and_then(|grant| grant.name.clone()).or(name).unwrap_or_default();
+        let name =
+            text::name(&name, NAME_CHARS_MAX).map_err(|message| ClientError::invalid("name", message))?;
+        let (room, role) = self.admit(connection, room.as_deref(), grant, now)?;
+
+        let capacity = self.config.limits.participants_per_room_max;
+        let home = self.rooms.get_mut(&room).expect("whoever is admitted is admitted to a room");
+        if home.participants.len() >= capacity {
+            self.out.event(Event::Refused { why: Refusal::RoomFull });
+            return Err(ClientError::new(ErrorCode::Limit, format!("a room takes {capacity} participants")));
+        }
+        if let Some(at) = home.unused_at.take() {
+            self.timers.remove(&(at, Timer::RoomUnused(room.clone())));
+        }
+        let id = self.out.new_id();
+        let participant = Participant {
+            id,
+            name,
+            kind: Kind::Browser,
+            role,
+            publishing: Default::default(),
+            resume_hash: String::new(),
+            presence: Presence::Connected(connection),
+            media: None,
+            offering: None,
+        };
+        let message = ServerMessage::ParticipantJoined { participant: participant.public() };
+        self.out.broadcast(home, None, &message);
+        home.participants.insert(id, participant);
+        self.out.event(Event::ParticipantJoined);
+        Ok(self.seat_down(connection, Seat { room, participant: id }))
+    }
+
+    fn check_newcomer(&self, connection: ConnectionId, version: u32) -> Result<(), ClientError> {
+        if !(VERSION_MIN..=VERSION).contains(&version) {
+            let message = format!("this server speaks versions {VERSION_MIN} to {VERSION}, not {version}");
+            return Err(ClientError::field(ErrorCode::Version, "version", message));
+        }
+        match self.connections.get(&connection).and_then(|link| link.seat.as_ref()) {
+            Some(_) => Err(ClientError::new(ErrorCode::State, "this WebSocket has joined already")),
+            None => Ok(()),
+        }
+    }
+
+    fn open_grant(&mut self, connection: ConnectionId, token: &str, now: Now) -> Result<Grant, ClientError> {
+        self.grant(token, now).map_err(|_| {
+            self.failed(connection, Refusal::Token, now);
+            ClientError::not_admitted()
+        })
+    }
+
+    /// The room and the role in it. Whoever brings a good token is never locked out, so nobody can
+    /// shut others out by failing from the same address.
+    fn admit(
+        &mut self,
+        connection: ConnectionId,
+        room: Option<&str>,
+        grant: Option<Grant>,
+        now: Now,
+    ) -> Result<(String, Role), ClientError> {
+        let source = self.connections.get(&connection).map(|link| link.source);
+        let locked = source.and_then(|source| self.sources.locked_for(source, now.instant));
+        if let (None, Some(left)) = (&grant, locked) {
+            self.out.event(Event::Refused { why: Refusal::TooManyFailures });
+            let message = format!("too many failed attempts; try again in {} s", left.as_secs() + 1);
+            return Err(ClientError::new(ErrorCode::Limit, message));
+        }
+        let named = room.and_then(|room| self.find_room(room));
+        let admitted = match (grant, room) {
+            (Some(grant), room) => {
+                let exists = self.rooms.get(&grant.room).is_some_and(|room| room.tenant == grant.tenant);
+                let same = room.is_none() || named == Some(grant.room.as_str());
+                (exists && same).then_some((grant.room, grant.role))
+            }
+            (None, _) => named.map(|room| (room.to_owned(), Role::Guest)),
+        };
+        admitted.ok_or_else(|| {
+            self.failed(connection, Refusal::NotAdmitted, now);
+            ClientError::not_admitted()
+        })
+    }
+
+    /// By id, or by code as people type it.
+    fn find_room(&self, room: &str) -> Option<&str> {
+        let by_id = self.rooms.get_key_value(room).map(|(id, _)| id);
+        by_id.or_else(|| self.codes.get(&text::code(room)?)).map(String::as_str)
+    }
+
+    fn failed(&mut self, connection: ConnectionId, why: Refusal, now: Now) {
+        if let Some(link) = self.connections.get(&connection) {
+            self.sources.failed(link.source, now.instant);
+        }
+        self.out.event(Event::Refused { why });
+    }
+
+    /// What the bearer of a token may do.
+    pub(crate) fn grant(&self, token: &str, now: Now) -> Result<Grant, token::TokenError> {
+        token::grant((self.open_token)(token)?, &self.config.audience, now.unix_s)
+    }
+
+    pub(crate) fn resume(
+        &mut self,
+        connection: ConnectionId,
+        version: u32,
+        secret: &str,
+        now: Now,
+    ) -> Result<Reply, ClientError> {
+        self.check_newcomer(connection, version)?;
+        let Some(seat) = self.resumable.remove(&chance::hash(secret)) else {
+            self.out.event(Event::Refused { why: Refusal::NotResumable });
+            return Err(ClientError::new(ErrorCode::NotResumable, "unknown, used or expired: join again"));
+        };
+        // The old WebSocket may not have noticed yet that it is dead.
+        if let Some(old) = self.participant(&seat).and_then(|participant| participant.connection()) {
+            self.close(old, ClosedReason::Replaced);
+            self.detach(Some(seat.clone()), now);
+        }
+        let participant = self.participant(&seat).expect("a resumable participant is in its room");
+        let presence = std::mem::replace(&mut participant.presence, Presence::Connected(connection));
+        if let Presence::Awaited(until) = presence {
+            self.timers.remove(&(until, Timer::Resume(seat.clone())));
+        }
+        self.broadcast_changed(&seat, false);
+        self.out.event(Event::ParticipantResumed);
+        Ok(self.seat_down(connection, seat))
+    }
+
+    /// Joins the WebSocket and the participant, with a new resume secret.
+    fn seat_down(&mut self, connection: ConnectionId, seat: Seat) -> Reply {
+        let secret = chance::secret(&mut self.rng);
+        let hash = chance::hash(&secret);
+        if let Some(link) = self.connections.get_mut(&connection) {
+            link.seat = Some(seat.clone());
+        }
+        let home = self.rooms.get_mut(&seat.room).expect("a seat is in a room");
+        let participant = home.participants.get_mut(&seat.participant).expect("a seat is a participant's");
+        self.resumable.remove(&participant.resume_hash);
+        participant.resume_hash.clone_from(&hash);
+        let (you, slots, media) = (participant.public_id(), participant.slots(), participant.media.is_some());
+        self.out.save_participant(home, seat.participant);
+        let limits = ClientLimits {
+            audio_slots_max: self.config.limits.audio_slots_max,
+            video_slots_max: self.config.limits.video_slots_max,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+        };
+        let joined = ServerMessage::Joined {
+            version: VERSION,
+            you,
+            resume: secret,
+            resume_s: u32::try_from(self.config.resume_grace.as_secs()).unwrap_or(u32::MAX),
+            room: home.public(&self.config.public_url),
+            participants: home.participants.values().map(Participant::public).collect(),
+            slots,
+            limits,
+            ice_servers: self.config.ice_servers.clone(),
+            media,
+        };
+        self.resumable.insert(hash, seat);
+        Reply::Now(Box::new(joined))
+    }
+
+    /// The participant's WebSocket is gone; its media goes on, and it may resume.
+    pub(crate) fn detach(&mut self, seat: Option<Seat>, now: Now) {
+        let Some(seat) = seat else { return };
+        self.abandon_offer(&seat);
+        let until = now.instant + self.config.resume_grace;
+        let Some(participant) = self.participant(&seat) else { return };
+        participant.presence = Presence::Awaited(until);
+        self.timers.insert((until, Timer::Resume(seat.clone())));
+        self.broadcast_changed(&seat, false);
+    }
+
+    /// Tells the room how the participant is now; itself too if `everyone`.
+    pub(crate) fn broadcast_changed(&mut self, seat: &Seat, everyone: bool) {
+        let Some(room) = self.rooms.get(&seat.room) else { return };
+        let Some(participant) = room.participants.get(&seat.participant) else { return };
+        let message = ServerMessage::ParticipantChanged { participant: participant.public() };
+        let except = if everyone { None } else { Some(seat.participant) };
+        self.out.broadcast(room, except, &message);
+    }
+
+    pub(crate) fn remove_participant(&mut self, seat: &Seat, how: Leave, now: Now) {
+        self.abandon_offer(seat);
+        let Some(room) = self.rooms.get_mut(&seat.room) else { return };
+        let former = room.set_media(seat.participant, None);
+        let Some(participant) = room.participants.remove(&seat.participant) else { return };
+        self.resumable.remove(&participant.resume_hash);
+        if let Presence::Awaited(until) = participant.presence {
+            self.timers.remove(&(until, Timer::Resume(seat.clone())));
+        }
+        if let Some(media) = former {
+            self.transports.remove(&media.transport);
+            self.out.command(Request::CloseTransport { transport: media.transport });
+        }
+        let gone = participant.public_id();
+        room.forget(&gone, &mut self.out);
+        self.out.broadcast(room, None, &ServerMessage::ParticipantLeft { participant: gone });
+        self.out.remove(state::participant_key(room, seat.participant));
+        self.out.event(Event::ParticipantLeft { how });
+        if !room.participants.is_empty() {
+            return self.refresh_codec(&seat.room);
+        }
+        if let Some(router) = room.router.take() {
+            self.routers.remove(&router);
+            self.out.command(Request::CloseRouter { router });
+        }
+        room.router_told = false;
+        room.video_codec = room.policy_codec();
+        room.empty_since_unix_s = now.unix_s;
+        let unused_at = now.instant + self.config.room_lifetime;
+        room.unused_at = Some(unused_at);
+        self.timers.insert((unused_at, Timer::RoomUnused(seat.room.clone())));
+        self.out.save_room(room);
+    }
+
+    pub(crate) fn remove_room(&mut self, id: &str, how: RoomEnd, now: Now) {
+        let Some(room) = self.rooms.get(id) else { return };
+        let members: Vec<_> = room.participants.values().map(|one| (one.id, one.connection())).collect();
+        // Every WebSocket is closed first, so that nobody is told how the roster shrinks.
+        for connection in members.iter().filter_map(|(_, connection)| *connection) {
+            self.close(connection, ClosedReason::RoomEnded);
+        }
+        for (participant, _) in members {
+            let seat = Seat { room: id.to_owned(), participant };
+            if let Some(participant) = self.participant(&seat)
+                && participant.connection().is_some()
+            {
+                participant.presence = Presence::Awaited(now.instant);
+            }
+            self.remove_participant(&seat, Leave::RoomEnded, now);
+        }
+        let Some(room) = self.rooms.remove(id) else { return };
+        if let Some(at) = room.unused_at {
+            self.timers.remove(&(at, Timer::RoomUnused(id.to_owned())));
+        }
+        self.codes.remove(&room.code);
+        self.out.remove(state::room_key(&room));
+        self.out.event(Event::RoomEnded { how });
+    }
+}

@@ -1,0 +1,143 @@
+//! One participant: who it is, how it is connected, and its media.
+
+use std::time::Instant;
+
+use broletto_control::{
+    ConsumerId, ConsumerWish, Id, ProducerId, RequestId, TransportId, TransportWish, VideoSize,
+};
+use broletto_protocol::client::Show;
+use broletto_protocol::server::{self, Slot, SlotSource};
+use broletto_protocol::{Codec, Kind, MediaKind, ParticipantId, Publishing, Role, Source};
+use serde::{Deserialize, Serialize};
+
+use crate::ConnectionId;
+use crate::room::Room;
+
+pub(crate) struct Participant {
+    pub(crate) id: Id,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) role: Role,
+    pub(crate) publishing: Publishing,
+    /// [`crate::chance::hash`] of the secret that resumes this participant.
+    pub(crate) resume_hash: String,
+    pub(crate) presence: Presence,
+    /// None: the client must make a fresh offer.
+    pub(crate) media: Option<Media>,
+    /// The offer that the node is answering.
+    pub(crate) offering: Option<Offering>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Connected(ConnectionId),
+    /// Its WebSocket broke; it leaves at this time unless it resumes.
+    Awaited(Instant),
+}
+
+/// A transport with the m-lines that the client offered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Media {
+    pub(crate) transport: TransportId,
+    pub(crate) producers: Vec<Producer>,
+    pub(crate) consumers: Vec<Consumer>,
+    /// What the client can both send and receive.
+    pub(crate) video_codecs: Vec<Codec>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Producer {
+    pub(crate) mid: String,
+    pub(crate) producer: ProducerId,
+    pub(crate) source: Source,
+    /// As the node was told.
+    pub(crate) paused: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Consumer {
+    pub(crate) mid: String,
+    pub(crate) consumer: ConsumerId,
+    pub(crate) kind: MediaKind,
+    pub(crate) wish: Show,
+    pub(crate) size: Option<(u16, u16)>,
+    /// As the node told; it tells again after each `Sync`.
+    #[serde(skip)]
+    pub(crate) shows: Option<SlotSource>,
+}
+
+pub(crate) struct Offering {
+    pub(crate) request: RequestId,
+    /// What [`Participant::media`] becomes when the node says yes.
+    pub(crate) media: Media,
+    pub(crate) reply_to: u64,
+    pub(crate) until: Instant,
+}
+
+impl Participant {
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
+        match self.presence {
+            Presence::Connected(connection) => Some(connection),
+            Presence::Awaited(_) => None,
+        }
+    }
+
+    pub(crate) fn public_id(&self) -> ParticipantId {
+        ParticipantId(self.id.to_string())
+    }
+
+    pub(crate) fn public(&self) -> server::Participant {
+        server::Participant {
+            id: self.public_id(),
+            name: self.name.clone(),
+            kind: self.kind,
+            role: self.role,
+            publishing: self.publishing,
+            connected: self.connection().is_some(),
+        }
+    }
+
+    pub(crate) fn slots(&self) -> Vec<Slot> {
+        self.media.iter().flat_map(|media| &media.consumers).map(Consumer::slot).collect()
+    }
+
+    /// What the client's next wishes are about: the offer on its way, or else the present media.
+    pub(crate) fn newest_media(&mut self) -> Option<&mut Media> {
+        match &mut self.offering {
+            Some(offering) => Some(&mut offering.media),
+            None => self.media.as_mut(),
+        }
+    }
+
+    pub(crate) fn transports(&self) -> impl Iterator<Item = &Media> {
+        let offered = self.offering.as_ref().map(|offering| &offering.media);
+        // A renegotiation keeps its transport: what was offered stands for both.
+        let renegotiated = |media: &&Media| offered.is_none_or(|new| new.transport != media.transport);
+        self.media.as_ref().filter(renegotiated).into_iter().chain(offered)
+    }
+}
+
+impl Media {
+    pub(crate) fn wish(&self, room: &Room) -> TransportWish {
+        let paused = self.producers.iter().filter(|producer| producer.paused);
+        TransportWish {
+            transport: self.transport,
+            paused: paused.map(|producer| producer.producer).collect(),
+            wishes: self.consumers.iter().map(|consumer| consumer.wish(room)).collect(),
+        }
+    }
+}
+
+impl Consumer {
+    pub(crate) fn slot(&self) -> Slot {
+        Slot { mid: self.mid.clone(), shows: self.shows.clone() }
+    }
+
+    pub(crate) fn wish(&self, room: &Room) -> ConsumerWish {
+        ConsumerWish {
+            consumer: self.consumer,
+            rule: room.rule(&self.wish),
+            size: self.size.map(|(width, height)| VideoSize { width, height }),
+        }
+    }
+}
