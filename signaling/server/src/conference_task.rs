@@ -1,0 +1,344 @@
+//! The one task that owns the [`Conference`], and the one that carries out what it says.
+//!
+//! Two tasks, so that the conference never waits for the disk: the second puts all state that
+//! waits into one transaction, and only then lets out what was said after it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use broletto_control::{Frame, RequestFrame};
+use broletto_protocol::parse::ParseError;
+use broletto_protocol::rest::{CreateRoom, Room};
+use broletto_protocol::{ClientFrame, ServerFrame};
+use broletto_signaling_core::{Conference, ConnectionId, NewRoom, Now, Output, RestError, Totals};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, warn};
+
+use crate::metrics::Metrics;
+use crate::store::{Store, Write};
+
+/// What may wait for the conference. A session that finds the queue full waits with it.
+const COMMANDS_MAX: usize = 4_096;
+/// What may wait to be carried out. The conference waits when there is more.
+const STEPS_MAX: usize = 16_384;
+/// Steps whose state goes into one transaction.
+const BATCH_MAX: usize = 1_024;
+/// Messages that may wait for one client; one that reads slower is disconnected.
+pub const OUTGOING_MAX: usize = 256;
+
+enum Command {
+    Connected { connection: ConnectionId, source: IpAddr, client: Client },
+    Client { connection: ConnectionId, frame: Result<ClientFrame, ParseError> },
+    Disconnected { connection: ConnectionId },
+    NodeConnected,
+    NodeLost,
+    Node(Frame),
+    CreateRoom { body: CreateRoom, source: IpAddr, reply: oneshot::Sender<Result<NewRoom, RestError>> },
+    ReadRoom { id: String, token: Option<String>, reply: oneshot::Sender<Result<Room, RestError>> },
+    EndRoom { id: String, token: Option<String>, reply: oneshot::Sender<Result<(), RestError>> },
+    Shutdown,
+}
+
+/// Where messages for a client go.
+pub struct Client {
+    pub outgoing: mpsc::Sender<ServerFrame>,
+    /// Set when the client read too slowly and messages were lost.
+    pub overflowed: Arc<AtomicBool>,
+}
+
+/// What the conference said, or what may happen once all it said before is carried out.
+enum Step {
+    Register { connection: ConnectionId, client: Client },
+    Forget { connection: ConnectionId },
+    Output(Output),
+    Reply(Box<dyn FnOnce() + Send>),
+}
+
+/// The conference as the rest of the program sees it.
+#[derive(Clone)]
+pub struct ConferenceHandle {
+    commands: mpsc::Sender<Command>,
+    totals: watch::Receiver<Totals>,
+}
+
+/// The conference task has ended, as it does when the process ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the server is stopping")]
+pub struct Stopping;
+
+pub struct Tasks {
+    pub conference: JoinHandle<()>,
+    pub executor: JoinHandle<()>,
+}
+
+/// Starts both tasks. They end after [`ConferenceHandle::shut_down`], once all is carried out.
+pub fn start(
+    conference: Conference,
+    store: Store,
+    to_node: mpsc::Sender<RequestFrame>,
+    metrics: Arc<Metrics>,
+) -> (ConferenceHandle, Tasks) {
+    let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
+    let (steps, to_do) = mpsc::channel(STEPS_MAX);
+    let (totals_sender, totals) = watch::channel(conference.totals());
+    let tasks = Tasks {
+        conference: tokio::spawn(own(conference, waiting, steps, totals_sender)),
+        executor: tokio::spawn(Executor { store, to_node, metrics, clients: HashMap::new() }.run(to_do)),
+    };
+    (ConferenceHandle { commands, totals }, tasks)
+}
+
+/// The present time, by both clocks.
+pub fn now() -> Now {
+    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Now { instant: Instant::now(), unix_s }
+}
+
+impl ConferenceHandle {
+    pub async fn connected(
+        &self,
+        connection: ConnectionId,
+        source: IpAddr,
+        client: Client,
+    ) -> Result<(), Stopping> {
+        self.send(Command::Connected { connection, source, client }).await
+    }
+
+    pub async fn client(
+        &self,
+        connection: ConnectionId,
+        frame: Result<ClientFrame, ParseError>,
+    ) -> Result<(), Stopping> {
+        self.send(Command::Client { connection, frame }).await
+    }
+
+    pub async fn disconnected(&self, connection: ConnectionId) -> Result<(), Stopping> {
+        self.send(Command::Disconnected { connection }).await
+    }
+
+    pub async fn node_connected(&self) -> Result<(), Stopping> {
+        self.send(Command::NodeConnected).await
+    }
+
+    pub async fn node_lost(&self) -> Result<(), Stopping> {
+        self.send(Command::NodeLost).await
+    }
+
+    pub async fn node(&self, frame: Frame) -> Result<(), Stopping> {
+        self.send(Command::Node(frame)).await
+    }
+
+    pub async fn create_room(
+        &self,
+        body: CreateRoom,
+        source: IpAddr,
+    ) -> Result<Result<NewRoom, RestError>, Stopping> {
+        self.ask(|reply| Command::CreateRoom { body, source, reply }).await
+    }
+
+    pub async fn read_room(
+        &self,
+        id: String,
+        token: Option<String>,
+    ) -> Result<Result<Room, RestError>, Stopping> {
+        self.ask(|reply| Command::ReadRoom { id, token, reply }).await
+    }
+
+    pub async fn end_room(
+        &self,
+        id: String,
+        token: Option<String>,
+    ) -> Result<Result<(), RestError>, Stopping> {
+        self.ask(|reply| Command::EndRoom { id, token, reply }).await
+    }
+
+    /// Tells every client to resume, saves, and ends both tasks.
+    pub async fn shut_down(&self) -> Result<(), Stopping> {
+        self.send(Command::Shutdown).await
+    }
+
+    pub fn totals(&self) -> Totals {
+        *self.totals.borrow()
+    }
+
+    pub fn is_running(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Stopping> {
+        self.commands.send(command).await.map_err(|_| Stopping)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopping> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply)).await?;
+        answer.await.map_err(|_| Stopping)
+    }
+}
+
+async fn own(
+    mut conference: Conference,
+    mut commands: mpsc::Receiver<Command>,
+    steps: mpsc::Sender<Step>,
+    totals: watch::Sender<Totals>,
+) {
+    let mut running = true;
+    while running {
+        let deadline = conference.poll_timeout();
+        let command = tokio::select! {
+            command = commands.recv() => match command {
+                Some(command) => Some(command),
+                None => return,
+            },
+            () = until(deadline) => None,
+        };
+        running = !matches!(command, Some(Command::Shutdown));
+        let (before, after) = match command {
+            Some(command) => handle(&mut conference, command),
+            None => {
+                conference.handle_timeout(now());
+                (None, None)
+            }
+        };
+        let outputs = std::iter::from_fn(|| conference.poll_output().map(Step::Output));
+        for step in before.into_iter().chain(outputs).chain(after) {
+            if steps.send(step).await.is_err() {
+                return error!("the task that carries out what the conference says has ended");
+            }
+        }
+        totals.send_if_modified(|totals| std::mem::replace(totals, conference.totals()) != *totals);
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Gives a command to the conference. Returns what must be done before and after its outputs.
+fn handle(conference: &mut Conference, command: Command) -> (Option<Step>, Option<Step>) {
+    let now = now();
+    match command {
+        Command::Connected { connection, source, client } => {
+            conference.handle_connected(connection, source, now);
+            (Some(Step::Register { connection, client }), None)
+        }
+        Command::Client { connection, frame } => {
+            conference.handle_client(connection, frame, now);
+            (None, None)
+        }
+        Command::Disconnected { connection } => {
+            conference.handle_disconnected(connection, now);
+            (Some(Step::Forget { connection }), None)
+        }
+        Command::NodeConnected => {
+            conference.handle_node_connected(now);
+            (None, None)
+        }
+        Command::NodeLost => {
+            conference.handle_node_lost(now);
+            (None, None)
+        }
+        Command::Node(frame) => {
+            conference.handle_node(frame, now);
+            (None, None)
+        }
+        Command::CreateRoom { body, source, reply } => {
+            (None, Some(reply_with(reply, conference.create_room(body, source, now))))
+        }
+        Command::ReadRoom { id, token, reply } => {
+            (None, Some(reply_with(reply, conference.read_room(&id, token.as_deref(), now))))
+        }
+        Command::EndRoom { id, token, reply } => {
+            (None, Some(reply_with(reply, conference.end_room(&id, token.as_deref(), now))))
+        }
+        Command::Shutdown => {
+            conference.handle_shutdown(now);
+            (None, None)
+        }
+    }
+}
+
+fn reply_with<T: Send + 'static>(reply: oneshot::Sender<T>, answer: T) -> Step {
+    // Whoever asked may have gone.
+    Step::Reply(Box::new(move || drop(reply.send(answer))))
+}
+
+struct Executor {
+    store: Store,
+    to_node: mpsc::Sender<RequestFrame>,
+    metrics: Arc<Metrics>,
+    clients: HashMap<ConnectionId, Client>,
+}
+
+impl Executor {
+    async fn run(mut self, mut steps: mpsc::Receiver<Step>) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while steps.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            // Saved earlier than it was said is fine; later is not.
+            let (writes, rest) = split(batch.drain(..));
+            if !writes.is_empty()
+                && let Err(error) = self.store.write(&writes).await
+            {
+                // The meeting goes on; only a restart would miss what could not be kept.
+                self.metrics.saves_failed.inc();
+                error!(%error, writes = writes.len(), "live state was not saved");
+            }
+            for step in rest {
+                self.carry_out(step);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        match step {
+            Step::Register { connection, client } => {
+                self.clients.insert(connection, client);
+            }
+            Step::Forget { connection } => {
+                self.clients.remove(&connection);
+            }
+            Step::Reply(reply) => reply(),
+            Step::Output(Output::ToClient { connection, frame }) => self.to_client(connection, frame),
+            // The session sends what waits and closes when its sender is gone.
+            Step::Output(Output::CloseClient { connection }) => {
+                self.clients.remove(&connection);
+            }
+            Step::Output(Output::ToNode(frame)) => {
+                if self.to_node.try_send(frame).is_err() {
+                    self.metrics.node_requests_dropped.inc();
+                    warn!("a request to the node was dropped: too many wait");
+                }
+            }
+            Step::Output(Output::Event(event)) => self.metrics.event(&event),
+            Step::Output(Output::Save { .. } | Output::Remove { .. }) => {}
+        }
+    }
+
+    fn to_client(&mut self, connection: ConnectionId, frame: ServerFrame) {
+        let Some(client) = self.clients.get(&connection) else { return };
+        if client.outgoing.try_send(frame).is_err() {
+            client.overflowed.store(true, Ordering::Relaxed);
+            self.clients.remove(&connection);
+            self.metrics.clients_overflowed.inc();
+        }
+    }
+}
+
+fn split(steps: impl Iterator<Item = Step>) -> (Vec<Write>, Vec<Step>) {
+    let (mut writes, mut rest) = (Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::Output(Output::Save { key, value }) => writes.push(Write::Put { key, value }),
+            Step::Output(Output::Remove { key }) => writes.push(Write::Remove { key }),
+            step => rest.push(step),
+        }
+    }
+    (writes, rest)
+}

@@ -1,0 +1,252 @@
+//! The configuration: one documented file, environment variables and flags over it.
+//!
+//! It is read and checked as a whole before a port is bound. A mistake is one sentence that names
+//! the key.
+
+mod check;
+mod layers;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use layers::Layers;
+
+/// The documented example, which `broletto config example` prints. Every value in it is the default.
+pub const EXAMPLE: &str = include_str!("config/example.toml");
+/// Read from the working directory where no other file is named.
+pub const FILE_NAME: &str = "broletto.toml";
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{key}: {message}")]
+pub struct ConfigError {
+    /// Path of the key, such as `http.listen`, or the name of the file.
+    pub key: String,
+    pub message: String,
+}
+
+impl ConfigError {
+    fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        ConfigError { key: key.into(), message: message.into() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub http: Http,
+    pub https: Https,
+    pub rooms: Rooms,
+    pub tokens: Tokens,
+    pub session: Session,
+    pub signaling: Signaling,
+    pub media: Media,
+    pub control: Control,
+    pub ops: Ops,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    pub listen: Vec<SocketAddr>,
+    /// Address of the site as people open it. Empty: the host that the request came to.
+    pub public_url: String,
+    pub allowed_origins: Vec<String>,
+    /// TCP connections at one time, of HTTP and HTTPS together.
+    pub connections_max: usize,
+    pub connections_per_source_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Https {
+    pub listen: Vec<SocketAddr>,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rooms {
+    pub create: WhoCreates,
+    /// Rooms that one source address may make in an hour.
+    pub created_per_hour_max: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhoCreates {
+    Anyone,
+    /// Bearers of a moderator's token for the room `*`.
+    Token,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tokens {
+    pub keys: Vec<SigningKey>,
+}
+
+/// A key that tokens are signed with. The first of the list signs, all of them verify.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SigningKey {
+    pub kid: String,
+    pub secret: String,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Session {
+    /// WebSockets at one time.
+    pub connections_max: usize,
+    pub connections_per_source_max: usize,
+    /// A client that says nothing for so long is disconnected.
+    pub silence_s: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Signaling {
+    /// Control address of a node (`wss://host:7443`). Empty: the node in this process.
+    pub node: String,
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Media {
+    /// Worker threads. 0: one for each processor.
+    pub workers: usize,
+    /// Addresses to bind. Empty: those of this machine.
+    pub addresses: Vec<IpAddr>,
+    /// What browsers are told, one for each of `addresses` in the same order. Empty: the same.
+    pub announced: Vec<IpAddr>,
+    /// Worker i listens on this UDP port plus i. 0: any free port.
+    pub udp_port: u16,
+    /// ICE-TCP, for all workers. 0: any free port.
+    pub tcp_port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Control {
+    pub listen: SocketAddr,
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ops {
+    pub listen: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// As RUST_LOG: a level, or a list of `target=level`.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// On every address, of both families.
+fn everywhere(port: u16) -> Vec<SocketAddr> {
+    vec![([0, 0, 0, 0], port).into(), ([0u16; 8], port).into()]
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data_dir: "broletto-data".into(),
+            http: Http::default(),
+            https: Https { listen: everywhere(8443), ..Https::default() },
+            rooms: Rooms::default(),
+            tokens: Tokens::default(),
+            session: Session::default(),
+            signaling: Signaling::default(),
+            media: Media::default(),
+            control: Control::default(),
+            ops: Ops::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http {
+            listen: everywhere(8080),
+            public_url: String::new(),
+            allowed_origins: Vec::new(),
+            connections_max: 20_000,
+            connections_per_source_max: 2_000,
+        }
+    }
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Rooms { create: WhoCreates::Anyone, created_per_hour_max: 60 }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Session { connections_max: 10_000, connections_per_source_max: 1_000, silence_s: 60 }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Media { workers: 0, addresses: Vec::new(), announced: Vec::new(), udp_port: 7000, tcp_port: 7000 }
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Control {
+            listen: ([0, 0, 0, 0], 7443).into(),
+            ca: PathBuf::new(),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+        }
+    }
+}
+
+impl Default for Ops {
+    fn default() -> Self {
+        Ops { listen: vec![([127, 0, 0, 1], 9091).into()] }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// An empty path in the file means that there is none.
+pub fn given(path: &Path) -> Option<&Path> {
+    (!path.as_os_str().is_empty()).then_some(path)
+}

@@ -1,0 +1,278 @@
+//! What the types cannot say.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::{Config, ConfigError, given};
+
+/// Shortest secret of HS256: as long as its hash (RFC 7518, section 3.2).
+const SECRET_BYTES_MIN: usize = 32;
+/// More keys than anyone rotates through; each costs memory only.
+const KEYS_MAX: usize = 32;
+const WORKERS_MAX: usize = 256;
+
+impl Config {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if given(&self.data_dir).is_none() {
+            return wrong("data_dir", "name a directory");
+        }
+        self.check_listeners()?;
+        self.check_origins()?;
+        self.check_keys()?;
+        self.check_limits()?;
+        self.check_media()?;
+        self.check_links()?;
+        if let Err(error) = self.log.filter.parse::<tracing_subscriber::EnvFilter>() {
+            return wrong("log.filter", error.to_string());
+        }
+        Ok(())
+    }
+
+    fn check_listeners(&self) -> Result<(), ConfigError> {
+        if self.http.listen.is_empty() && self.https.listen.is_empty() {
+            return wrong("http.listen", "is empty, and so is https.listen: one of them is needed");
+        }
+        let mut seen = HashSet::<SocketAddr>::new();
+        let listeners = [
+            ("http.listen", &self.http.listen),
+            ("https.listen", &self.https.listen),
+            ("ops.listen", &self.ops.listen),
+        ];
+        for (key, addresses) in listeners {
+            for address in addresses {
+                if address.port() != 0 && !seen.insert(*address) {
+                    return wrong(key, format!("{address} stands twice"));
+                }
+            }
+        }
+        pair("https", &self.https.certificate, &self.https.key)
+    }
+
+    fn check_origins(&self) -> Result<(), ConfigError> {
+        if !self.http.public_url.is_empty() && !is_origin(&self.http.public_url) {
+            return wrong("http.public_url", origin_wanted(&self.http.public_url));
+        }
+        match self.http.allowed_origins.iter().find(|origin| !is_origin(origin)) {
+            Some(origin) => wrong("http.allowed_origins", origin_wanted(origin)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_keys(&self) -> Result<(), ConfigError> {
+        if self.tokens.keys.len() > KEYS_MAX {
+            return wrong("tokens.keys", format!("at most {KEYS_MAX} keys"));
+        }
+        let mut kids = HashSet::new();
+        for (index, key) in self.tokens.keys.iter().enumerate() {
+            if key.kid.is_empty() || !kids.insert(&key.kid) {
+                return wrong(&format!("tokens.keys[{index}].kid"), "every key needs a kid of its own");
+            }
+            if key.secret.len() < SECRET_BYTES_MIN {
+                let message = format!(
+                    "a secret has at least {SECRET_BYTES_MIN} bytes, and this one has {}",
+                    key.secret.len()
+                );
+                return wrong(&format!("tokens.keys[{index}].secret"), message);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let limits = [
+            ("http.connections_max", self.http.connections_max),
+            ("http.connections_per_source_max", self.http.connections_per_source_max),
+            ("session.connections_max", self.session.connections_max),
+            ("session.connections_per_source_max", self.session.connections_per_source_max),
+            ("rooms.created_per_hour_max", self.rooms.created_per_hour_max as usize),
+        ];
+        if let Some((key, _)) = limits.iter().find(|(_, limit)| *limit == 0) {
+            return wrong(key, "is at least 1");
+        }
+        if !(5..=3_600).contains(&self.session.silence_s) {
+            return wrong("session.silence_s", "is between 5 and 3600 seconds");
+        }
+        Ok(())
+    }
+
+    fn check_media(&self) -> Result<(), ConfigError> {
+        let media = &self.media;
+        if media.workers > WORKERS_MAX {
+            return wrong("media.workers", format!("is at most {WORKERS_MAX}"));
+        }
+        if media.udp_port != 0 && usize::from(media.udp_port) + media.workers.max(1) - 1 > 65_535 {
+            return wrong("media.udp_port", "leaves no port for the last worker");
+        }
+        if !media.announced.is_empty() && media.announced.len() != media.addresses.len() {
+            let message =
+                format!("has {} entries, media.addresses has {}", media.announced.len(), media.addresses.len());
+            return wrong("media.announced", message);
+        }
+        let unusable = |ip: &&std::net::IpAddr| ip.is_unspecified() || ip.is_multicast();
+        if let Some(ip) = media.announced.iter().find(unusable) {
+            return wrong("media.announced", format!("browsers cannot send to {ip}"));
+        }
+        Ok(())
+    }
+
+    fn check_links(&self) -> Result<(), ConfigError> {
+        let node = &self.signaling.node;
+        if !node.is_empty() {
+            if !node.strip_prefix("wss://").is_some_and(|rest| rest.contains(':')) {
+                return wrong("signaling.node", format!("expected wss://host:port, not {node:?}"));
+            }
+            for (key, path) in [
+                ("signaling.ca", &self.signaling.ca),
+                ("signaling.certificate", &self.signaling.certificate),
+                ("signaling.key", &self.signaling.key),
+            ] {
+                if given(path).is_none() {
+                    return wrong(key, "is needed with signaling.node (see `broletto certs`)");
+                }
+            }
+        }
+        pair("control", &self.control.certificate, &self.control.key)
+    }
+
+    /// What `broletto sfu` needs on top.
+    pub fn check_sfu(&self) -> Result<(), ConfigError> {
+        for (key, path) in [
+            ("control.ca", &self.control.ca),
+            ("control.certificate", &self.control.certificate),
+            ("control.key", &self.control.key),
+        ] {
+            if given(path).is_none() {
+                return wrong(key, "is needed by `broletto sfu` (see `broletto certs`)");
+            }
+        }
+        Ok(())
+    }
+
+    /// What `broletto signaling` needs on top.
+    pub fn check_signaling(&self) -> Result<(), ConfigError> {
+        if self.signaling.node.is_empty() {
+            return wrong("signaling.node", "is needed by `broletto signaling`");
+        }
+        Ok(())
+    }
+}
+
+fn wrong<T>(key: &str, message: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError::new(key, message))
+}
+
+fn pair(section: &str, certificate: &Path, key: &Path) -> Result<(), ConfigError> {
+    match (given(certificate), given(key)) {
+        (Some(_), None) => wrong(&format!("{section}.key"), format!("is needed with {section}.certificate")),
+        (None, Some(_)) => wrong(&format!("{section}.certificate"), format!("is needed with {section}.key")),
+        (Some(_), Some(_)) | (None, None) => Ok(()),
+    }
+}
+
+/// Scheme, host and perhaps a port, as browsers write it (RFC 6454, section 6.2).
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty()
+            && !host.contains(|c: char| c.is_whitespace() || c.is_uppercase() || "/?#@".contains(c))
+    })
+}
+
+fn origin_wanted(text: &str) -> String {
+    format!("expected an origin such as https://meet.example.org, in lower case and without a path, not {text:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, EXAMPLE, Layers, layers::from_table};
+
+    fn read(file: &str) -> Result<Config, String> {
+        let table = file.parse().expect("the test's file is TOML");
+        let config = from_table(table).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn the_example_says_the_defaults_and_names_every_key() {
+        assert_eq!(read(EXAMPLE), Ok(Config::default()));
+        let defaults = toml::Table::try_from(Config::default()).expect("a table");
+        let example = EXAMPLE.parse::<toml::Table>().expect("TOML");
+        assert_eq!(example, defaults);
+    }
+
+    #[test]
+    fn a_mistake_is_one_sentence_that_names_the_key() {
+        for (file, sentence) in [
+            ("colour = 1", "configuration: unknown field `colour`"),
+            ("[http]\nlisten = [\"8080\"]", "http.listen: invalid socket address syntax"),
+            ("[http]\nlisten = 8080", "http.listen: invalid type: integer `8080`"),
+            ("[http]\nport = 1", "http: unknown field `port`"),
+            ("[http]\npublic_url = \"meet.example.org\"", "http.public_url: expected an origin"),
+            ("[http]\nallowed_origins = [\"https://a.org/x\"]", "http.allowed_origins: expected an origin"),
+            ("[http]\nlisten = []\n[https]\nlisten = []", "http.listen: is empty, and so is https.listen"),
+            ("[https]\nlisten = [\"0.0.0.0:8080\"]", "https.listen: 0.0.0.0:8080 stands twice"),
+            ("[https]\nkey = \"k.pem\"", "https.certificate: is needed with https.key"),
+            ("[rooms]\ncreate = \"nobody\"", "rooms.create: unknown variant `nobody`"),
+            ("[session]\nsilence_s = 0", "session.silence_s: is between 5 and 3600"),
+            ("[session]\nconnections_max = 0", "session.connections_max: is at least 1"),
+            ("[media]\nudp_port = 70000", "media.udp_port: invalid value: integer `70000`"),
+            ("[media]\nudp_port = 65535\nworkers = 2", "media.udp_port: leaves no port"),
+            ("[media]\nannounced = [\"192.0.2.1\"]", "media.announced: has 1 entries, media.addresses has 0"),
+            ("[signaling]\nnode = \"http://x\"", "signaling.node: expected wss://host:port"),
+            ("[signaling]\nnode = \"wss://x:7443\"", "signaling.ca: is needed with signaling.node"),
+            ("[log]\nfilter = \"a=b=c\"", "log.filter: "),
+            (
+                "[tokens]\nkeys = [{ kid = \"a\", secret = \"short\" }]",
+                "tokens.keys[0].secret: a secret has at least 32 bytes, and this one has 5",
+            ),
+            ("[tokens]\nkeys = [{ kid = \"a\" }]", "tokens.keys: missing field `secret`"),
+        ] {
+            let error = read(file).expect_err(file);
+            assert!(error.starts_with(sentence), "{file}\n{error}");
+            assert!(!error.contains('\n'), "{error}");
+            assert!(!error.contains("short"), "a secret is not shown: {error}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+        let dir = std::env::temp_dir().join(format!("broletto-config-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        let file = dir.join("c.toml");
+        std::fs::write(&file, "data_dir = \"file\"\n[session]\nsilence_s = 10\n[media]\nworkers = 1\n")
+            .expect("written");
+        let pair = |key: &str, text: &str| (key.to_owned(), text.to_owned());
+        let config = Layers {
+            file: Some(file),
+            environment: vec![
+                pair("BROLETTO_SESSION__SILENCE_S", "20"),
+                pair("BROLETTO_MEDIA__WORKERS", "2"),
+                pair("BROLETTO_HTTP__LISTEN", "127.0.0.1:1,[::1]:2"),
+                pair("BROLETTO_SKIP_WEB", "1"),
+                pair("PATH", "/bin"),
+            ],
+            flags: vec![pair("media.workers", "3")],
+        }
+        .read()
+        .expect("a good configuration");
+        std::fs::remove_dir_all(dir).expect("removed");
+        assert_eq!(config.data_dir, std::path::Path::new("file"));
+        assert_eq!((config.session.silence_s, config.media.workers), (20, 3));
+        assert_eq!(config.http.listen, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named_as_it_was_written() {
+        for (name, text, message) in [
+            ("BROLETTO_HTTP__PORT", "1", "there is no configuration key http.port"),
+            ("BROLETTO_MEDIA__WORKERS", "many", "expected a whole number, not \"many\""),
+            ("BROLETTO_DATADIR", "x", "there is no configuration key datadir"),
+        ] {
+            let environment = vec![(name.to_owned(), text.to_owned())];
+            let error = Layers { environment, ..Layers::default() }.read().expect_err(name);
+            assert_eq!((error.key.as_str(), error.message.as_str()), (name, message));
+        }
+    }
+}
