@@ -36,7 +36,8 @@ fn main() {
     println!("cargo::rerun-if-env-changed=BROLETTO_SKIP_WEB");
     println!("cargo::rerun-if-changed=migrations");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let web_client = Path::new(&env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../web-client");
+    let web_client =
+        Path::new(&env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../web-client");
     for source in SOURCES.map(|source| web_client.join(source)).iter().filter(|source| source.exists()) {
         println!("cargo::rerun-if-changed={}", source.display());
     }

@@ -34,9 +34,8 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let counter = |name, help| registered(&registry, IntCounter::new(name, help));
-        let counters = |name, help, label| {
-            registered(&registry, IntCounterVec::new(Opts::new(name, help), &[label]))
-        };
+        let counters =
+            |name, help, label| registered(&registry, IntCounterVec::new(Opts::new(name, help), &[label]));
         let gauge = |name, help| registered(&registry, IntGauge::new(name, help));
         Metrics {
             saves_failed: counter("broletto_saves_failed_total", "Transactions of live state that failed."),

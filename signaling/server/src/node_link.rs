@@ -70,12 +70,17 @@ pub async fn run_remote(
         }
         // Half of it by chance, so that many instances do not come back at once.
         let pause = back_off.mul_f64(rand::rng().random_range(0.5..1.0));
-        discard(&mut requests, Instant::now() + pause).await;
+        pass_over(&mut requests, Instant::now() + pause).await;
         back_off = (back_off * 2).min(BACK_OFF_MAX);
     }
 }
 
-async fn discard(requests: &mut mpsc::Receiver<RequestFrame>, until: Instant) {
+/// Without a node nothing can be asked of one.
+pub async fn discard(mut requests: mpsc::Receiver<RequestFrame>) {
+    while requests.recv().await.is_some() {}
+}
+
+async fn pass_over(requests: &mut mpsc::Receiver<RequestFrame>, until: Instant) {
     loop {
         tokio::select! {
             () = sleep_until(until) => return,

@@ -151,17 +151,17 @@ async fn start_signaling(role: Role, config: Config, ops_token: String) -> anyho
     let (conference, tasks) =
         conference_task::start(conference, store.clone(), to_node, Arc::clone(&metrics));
     let link = match remote {
-        Some(remote) => tokio::spawn(node_link::run_remote(
-            remote,
-            conference.clone(),
-            requests,
-            Arc::clone(&metrics),
-        )),
-        None => bail!("the media plane is not part of this build"),
+        Some(remote) => {
+            tokio::spawn(node_link::run_remote(remote, conference.clone(), requests, Arc::clone(&metrics)))
+        }
+        None => tokio::spawn(node_link::discard(requests)),
     };
     let (alive, sessions_alive) = mpsc::channel(1);
-    let health =
-        SignalingHealth { conference: conference.clone(), store: store.clone(), metrics: Arc::clone(&metrics) };
+    let health = SignalingHealth {
+        conference: conference.clone(),
+        store: store.clone(),
+        metrics: Arc::clone(&metrics),
+    };
     let connections = Gate::new(config.http.connections_max, config.http.connections_per_source_max);
     let app = App {
         sessions: Gate::new(config.session.connections_max, config.session.connections_per_source_max),

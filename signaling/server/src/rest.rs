@@ -27,7 +27,10 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Broletto", description = "Rooms of a Broletto server. Meetings themselves run over the WebSocket at /api/v1/session."),
+    info(
+        title = "Broletto",
+        description = "Rooms of a Broletto server. Meetings themselves run over the WebSocket at /api/v1/session."
+    ),
     paths(create_room, read_room, end_room),
     components(schemas(CreateRoom, CreatedRoom, Room, ApiError))
 )]

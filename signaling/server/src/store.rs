@@ -119,7 +119,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_a_database_is_an_error() {
         let dir = Scratch::new("broken-store");
-        std::fs::write(dir.path().join(FILE_NAME), "not a database, but long enough ".repeat(64)).expect("written");
+        std::fs::write(dir.path().join(FILE_NAME), "not a database, but long enough ".repeat(64))
+            .expect("written");
         assert!(Store::open(dir.path()).await.is_err());
     }
 }

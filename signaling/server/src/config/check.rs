@@ -105,8 +105,11 @@ impl Config {
             return wrong("media.udp_port", "leaves no port for the last worker");
         }
         if !media.announced.is_empty() && media.announced.len() != media.addresses.len() {
-            let message =
-                format!("has {} entries, media.addresses has {}", media.announced.len(), media.addresses.len());
+            let message = format!(
+                "has {} entries, media.addresses has {}",
+                media.announced.len(),
+                media.addresses.len()
+            );
             return wrong("media.announced", message);
         }
         let unusable = |ip: &&std::net::IpAddr| ip.is_unspecified() || ip.is_multicast();
@@ -180,7 +183,9 @@ fn is_origin(text: &str) -> bool {
 }
 
 fn origin_wanted(text: &str) -> String {
-    format!("expected an origin such as https://meet.example.org, in lower case and without a path, not {text:?}")
+    format!(
+        "expected an origin such as https://meet.example.org, in lower case and without a path, not {text:?}"
+    )
 }
 
 #[cfg(test)]
