@@ -1,1 +1,4 @@
-//! stub
+//! What tests a Broletto from the outside.
+
+pub mod link;
+pub mod relay;

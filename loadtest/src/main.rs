@@ -1,0 +1,125 @@
+//! Tools that test a running Broletto.
+
+use std::io::{BufRead, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use broletto_loadtest::link::LinkConfig;
+use broletto_loadtest::relay::{Order, Relay, RelayConfig};
+use clap::{Args, Parser, Subcommand};
+use tokio::sync::{mpsc, oneshot};
+
+#[derive(Parser)]
+#[command(name = "broletto-loadtest", about = "Tests a running Broletto")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Relays UDP over an emulated network.
+    ///
+    /// Prints `ready ADDRESS`, and then takes lines such as `down rate 300000`, `up loss 0.05` or
+    /// `stats` from its standard input, each answered by a line that begins with `ok` or `error`.
+    /// Ends when its standard input does.
+    Relay(RelayArguments),
+}
+
+#[derive(Args)]
+struct RelayArguments {
+    /// Where clients send to.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// The server.
+    #[arg(long)]
+    to: SocketAddr,
+    /// Rate from the server to each client, in bits a second. Without it there is no limit.
+    #[arg(long)]
+    down_bps: Option<u64>,
+    /// Rate from each client to the server.
+    #[arg(long)]
+    up_bps: Option<u64>,
+    /// Delay in each direction.
+    #[arg(long, default_value_t = 0)]
+    delay_ms: u64,
+    /// Added to the delay at random, up to this.
+    #[arg(long, default_value_t = 0)]
+    jitter_ms: u64,
+    /// Share of packets lost in each direction, 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_parser = parse_share)]
+    loss: f64,
+    /// Packets lost in a row.
+    #[arg(long, default_value_t = 1)]
+    burst: u32,
+    /// The longest that a packet waits for its turn.
+    #[arg(long, default_value_t = 200)]
+    queue_ms: u64,
+    /// The same seed makes the same dice.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match Arguments::parse().command {
+        Command::Relay(arguments) => runtime.block_on(relay(arguments)),
+    }
+}
+
+async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {
+    let both = LinkConfig {
+        queue: Duration::from_millis(arguments.queue_ms),
+        delay: Duration::from_millis(arguments.delay_ms),
+        jitter: Duration::from_millis(arguments.jitter_ms),
+        loss: arguments.loss,
+        burst: arguments.burst.max(1),
+        ..LinkConfig::default()
+    };
+    let config = RelayConfig {
+        listen: arguments.listen,
+        to: arguments.to,
+        down: LinkConfig { rate_bps: arguments.down_bps, ..both },
+        up: LinkConfig { rate_bps: arguments.up_bps, ..both },
+        seed: arguments.seed,
+    };
+    let relay = Relay::bind(config).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    print_line(&format!("ready {}", relay.address()?))?;
+
+    let (orders, receiver) = mpsc::channel(1);
+    // A read of standard input cannot be cancelled, so it gets a thread, which ends with the process.
+    std::thread::spawn(move || take_orders(&orders));
+    relay.run(receiver).await;
+    Ok(())
+}
+
+/// Until standard input ends, or nobody reads the answers.
+fn take_orders(orders: &mpsc::Sender<Order>) {
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let answer = match line.parse() {
+            Ok(command) => {
+                let (sender, answer) = oneshot::channel();
+                if orders.blocking_send((command, sender)).is_err() {
+                    return;
+                }
+                answer.blocking_recv().unwrap_or_else(|_| "error the relay has ended".into())
+            }
+            Err(reason) => format!("error {reason}"),
+        };
+        if print_line(&answer).is_err() {
+            return;
+        }
+    }
+}
+
+fn print_line(line: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("expected a share from 0 to 1, not {text:?}"))
+}
