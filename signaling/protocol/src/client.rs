@@ -22,13 +22,13 @@ pub enum ClientMessage {
         version: u32,
         /// The code that people type (spaces and dashes are ignored), or the room id. Left out
         /// where the token names the room.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         room: Option<String>,
         /// Signed grant (JWT).
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         token: Option<String>,
         /// As others see it. Left out where the token carries a name.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
     /// The first message on a new WebSocket of a participant whose old one broke. The media goes
@@ -81,9 +81,9 @@ pub struct ViewSlot {
     pub mid: String,
     pub show: Show,
     /// Size of the tile in device pixels; left out: as large as comes.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<u16>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u16>,
 }
 
