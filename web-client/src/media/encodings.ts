@@ -1,0 +1,57 @@
+// Which simulcast layers a camera sends, as a pure function of the size it captures.
+
+export interface Layer {
+  rid: 'q' | 'h' | 'f';
+  active: boolean;
+  scaleResolutionDownBy: number;
+  maxBitrate: number;
+}
+
+/** Upper bound of bits a second for a layer of this height, sorted by height. */
+const BITRATES: readonly { height_max: number; bitrate_bps: number }[] = [
+  { height_max: 120, bitrate_bps: 90_000 },
+  { height_max: 180, bitrate_bps: 150_000 },
+  { height_max: 270, bitrate_bps: 300_000 },
+  { height_max: 360, bitrate_bps: 550_000 },
+  { height_max: 540, bitrate_bps: 1_000_000 },
+  { height_max: 720, bitrate_bps: 1_700_000 },
+  { height_max: Number.POSITIVE_INFINITY, bitrate_bps: 3_000_000 },
+];
+
+/**
+ * Chromium refuses to send as many layers as it was given when the picture is small, and drops
+ * them from the top: the largest size would be missing. So below these sizes the page itself uses
+ * fewer layers, and the highest of them carries the full size.
+ */
+const LAYER_COUNTS: readonly { pixels_min: number; scales: readonly number[] }[] = [
+  { pixels_min: 960 * 540, scales: [4, 2, 1] },
+  { pixels_min: 480 * 270, scales: [2, 1] },
+  { pixels_min: 0, scales: [1] },
+];
+
+const RIDS = ['q', 'h', 'f'] as const;
+
+export function cameraLayers(width: number, height: number): Layer[] {
+  const { scales } = LAYER_COUNTS.find(({ pixels_min }) => width * height >= pixels_min) ?? {
+    scales: [1],
+  };
+  return RIDS.map((rid, index) => {
+    const scale = scales[index];
+    const scaleResolutionDownBy = scale ?? 1;
+    return {
+      rid,
+      active: scale !== undefined,
+      scaleResolutionDownBy,
+      maxBitrate: bitrateOf(Math.min(width, height) / scaleResolutionDownBy),
+    };
+  });
+}
+
+export const SCREEN_BITRATE_BPS = 2_500_000;
+export const SCREEN_FRAMES_PER_S_MAX = 15;
+
+function bitrateOf(height: number): number {
+  return (
+    BITRATES.find(({ height_max }) => height <= height_max)?.bitrate_bps ?? Number.POSITIVE_INFINITY
+  );
+}

@@ -1,0 +1,317 @@
+// The media connection to the server, and the only file that uses RTCPeerConnection. The client is
+// always the offerer. All m-lines that send are there from the start and are filled by
+// replaceTrack; the pool of m-lines that receive grows by a new offer and never shrinks.
+
+import type {
+  ClientMessage,
+  IceServer,
+  MediaKind,
+  ReceiveSlot,
+  SendSlot,
+  ServerReply,
+  Source,
+  VideoCodec,
+} from '../protocol/messages';
+import { audioCodecs, negotiated, videoCodecs } from './codecs';
+import { cameraLayers, SCREEN_BITRATE_BPS, SCREEN_FRAMES_PER_S_MAX } from './encodings';
+
+/** A short gap often heals by itself; after this long in `disconnected` ICE is restarted. */
+const DISCONNECTED_MS = 2_500;
+/** While ICE stays down, it is restarted again at this interval. */
+const RESTART_MS = 6_000;
+/** When the server refuses an offer, the next try waits this long, doubled each time. */
+const RETRY_MS = 1_000;
+const RETRIES_MAX = 5;
+
+/** The W3C extension that switches a running encoding to another codec; not in TypeScript's types. */
+type Encoding = RTCRtpEncodingParameters & { codec?: RTCRtpCodec };
+
+const KINDS: Record<Source, MediaKind> = {
+  microphone: 'audio',
+  camera: 'video',
+  screen: 'video',
+  screen_audio: 'audio',
+};
+const SOURCES: readonly Source[] = ['microphone', 'camera', 'screen', 'screen_audio'];
+
+export interface ReceivingSlot extends ReceiveSlot {
+  stream: MediaStream;
+}
+
+export interface Pool {
+  audio: number;
+  video: number;
+}
+
+export interface PeerOptions {
+  iceServers: IceServer[];
+  pool: Pool;
+  /** Codecs to offer, and the one to send. */
+  codecs: { send: readonly VideoCodec[]; receive: readonly VideoCodec[]; first: VideoCodec };
+  request(message: ClientMessage): Promise<ServerReply>;
+  /** The pool as negotiated, after each answer. */
+  onSlots(slots: ReceivingSlot[]): void;
+  onState(state: 'connecting' | 'connected' | 'disconnected'): void;
+  /** The server refused every offer. */
+  onFailed(error: unknown): void;
+}
+
+export interface Peer {
+  /** Fills or empties the m-line of a source. */
+  setTrack(source: Source, track: MediaStreamTrack | null): Promise<void>;
+  /** Sees to it that the pool has at least this many m-lines. */
+  growPool(pool: Pool): void;
+  setVideoCodec(codec: VideoCodec): Promise<void>;
+  /** After the session is back: repeats an offer that was lost with the WebSocket. */
+  resume(): void;
+  close(): void;
+}
+
+export function createPeer(options: PeerOptions): Peer {
+  const connection = new RTCPeerConnection({
+    iceServers: options.iceServers,
+    bundlePolicy: 'max-bundle',
+    rtcpMuxPolicy: 'require',
+  });
+  const senders = new Map<Source, RTCRtpTransceiver>();
+  const receivers: { kind: MediaKind; transceiver: RTCRtpTransceiver; stream: MediaStream }[] = [];
+  let videoCodec = options.codecs.first;
+  let answered = false;
+  let closed = false;
+  let negotiation: 'idle' | 'running' | 'again' | 'waiting' = 'idle';
+  let failures = 0;
+  let editing: Promise<void> = Promise.resolve();
+  let restartTimer: ReturnType<typeof setTimeout> | undefined;
+  let retryTimer: ReturnType<typeof setTimeout> | undefined;
+
+  for (const source of SOURCES) senders.set(source, addSender(source));
+  addReceivers(options.pool);
+  connection.oniceconnectionstatechange = watchIce;
+  connection.onconnectionstatechange = () => {
+    if (connection.connectionState === 'failed') restartIce();
+  };
+  negotiate();
+
+  function addSender(source: Source): RTCRtpTransceiver {
+    const transceiver = connection.addTransceiver(KINDS[source], {
+      direction: 'sendonly',
+      sendEncodings: initialEncodings(source),
+    });
+    preferCodecs(transceiver, KINDS[source], 'send');
+    return transceiver;
+  }
+
+  function addReceivers(pool: Pool): boolean {
+    let grown = false;
+    for (const kind of ['audio', 'video'] as const) {
+      const present = receivers.filter((receiver) => receiver.kind === kind).length;
+      for (let count = present; count < pool[kind]; count += 1) {
+        const transceiver = connection.addTransceiver(kind, { direction: 'recvonly' });
+        preferCodecs(transceiver, kind, 'receive');
+        const stream = new MediaStream([transceiver.receiver.track]);
+        receivers.push({ kind, transceiver, stream });
+        grown = true;
+      }
+    }
+    return grown;
+  }
+
+  function preferCodecs(
+    transceiver: RTCRtpTransceiver,
+    kind: MediaKind,
+    direction: 'send' | 'receive',
+  ): void {
+    const capabilities =
+      direction === 'send'
+        ? RTCRtpSender.getCapabilities(kind)
+        : RTCRtpReceiver.getCapabilities(kind);
+    const all = capabilities?.codecs ?? [];
+    const preferred =
+      kind === 'audio' ? audioCodecs(all) : videoCodecs(all, options.codecs[direction], videoCodec);
+    if (preferred.length > 0) transceiver.setCodecPreferences(preferred);
+  }
+
+  function negotiate(): void {
+    if (negotiation === 'running') {
+      negotiation = 'again';
+      return;
+    }
+    if (negotiation === 'again' || closed) return;
+    clearTimeout(retryTimer);
+    negotiation = 'running';
+    void exchange();
+  }
+
+  async function exchange(): Promise<void> {
+    try {
+      await connection.setLocalDescription(await connection.createOffer());
+      const sdp = connection.localDescription?.sdp ?? '';
+      const reply = await options.request({
+        type: 'offer',
+        sdp,
+        fresh: !answered,
+        send: sendSlots(),
+        receive: receiveSlots().map(({ mid, kind }) => ({ mid, kind })),
+      });
+      if (closed || reply.type !== 'answer') return;
+      await connection.setRemoteDescription({ type: 'answer', sdp: reply.sdp });
+    } catch (error) {
+      return offerFailed(error);
+    }
+    failures = 0;
+    answered = true;
+    options.onSlots(receiveSlots());
+    await useCodec();
+    const again = negotiation === 'again';
+    negotiation = 'idle';
+    if (again) negotiate();
+  }
+
+  function offerFailed(error: unknown): void {
+    if (closed) return;
+    const code = (error as { code?: string }).code;
+    negotiation = 'waiting';
+    // Without a WebSocket there is nobody to offer to: `resume` repeats the offer.
+    if (code === 'disconnected') return;
+    failures += 1;
+    if (failures > RETRIES_MAX) return options.onFailed(error);
+    retryTimer = setTimeout(resume, RETRY_MS * 2 ** (failures - 1));
+  }
+
+  function resume(): void {
+    if (negotiation !== 'waiting') return;
+    negotiation = 'idle';
+    negotiate();
+  }
+
+  function sendSlots(): SendSlot[] {
+    return [...senders].flatMap(([source, { mid }]) => (mid === null ? [] : [{ mid, source }]));
+  }
+
+  function receiveSlots(): ReceivingSlot[] {
+    return receivers.flatMap(({ kind, transceiver: { mid }, stream }) =>
+      mid === null ? [] : [{ mid, kind, stream }],
+    );
+  }
+
+  function watchIce(): void {
+    switch (connection.iceConnectionState) {
+      case 'connected':
+      case 'completed':
+        clearTimeout(restartTimer);
+        restartTimer = undefined;
+        return options.onState('connected');
+      case 'disconnected':
+        restartTimer ??= setTimeout(restartIce, DISCONNECTED_MS);
+        return options.onState('disconnected');
+      case 'failed':
+        restartIce();
+        return options.onState('disconnected');
+      case 'new':
+      case 'checking':
+        return options.onState('connecting');
+      case 'closed':
+        return;
+    }
+  }
+
+  function restartIce(): void {
+    if (closed) return;
+    clearTimeout(restartTimer);
+    restartTimer = setTimeout(restartIce, RESTART_MS);
+    connection.restartIce();
+    negotiate();
+  }
+
+  async function setTrack(source: Source, track: MediaStreamTrack | null): Promise<void> {
+    const sender = senders.get(source)?.sender;
+    if (!sender) return;
+    if (track && source === 'camera') {
+      const { width = 1280, height = 720 } = track.getSettings();
+      const layers = cameraLayers(width, height);
+      await edit(sender, (encoding) => {
+        Object.assign(
+          encoding,
+          layers.find(({ rid }) => rid === encoding.rid),
+        );
+      });
+    }
+    await sender.replaceTrack(track);
+  }
+
+  async function setVideoCodec(codec: VideoCodec): Promise<void> {
+    videoCodec = codec;
+    if (!answered || (await useCodec())) return;
+    for (const { kind, transceiver } of videoSenders()) preferCodecs(transceiver, kind, 'send');
+    negotiate();
+  }
+
+  /** Switches what is sent to `videoCodec`. False: this browser can do so by a new offer only. */
+  async function useCodec(): Promise<boolean> {
+    let switched = true;
+    for (const { transceiver } of videoSenders()) {
+      const { codecs } = transceiver.sender.getParameters();
+      const codec = negotiated(codecs, videoCodec);
+      if (!codec) continue;
+      await edit(transceiver.sender, (encoding) => {
+        encoding.codec = codec;
+      });
+      const [encoding]: Encoding[] = transceiver.sender.getParameters().encodings;
+      const sends = encoding?.codec ?? codecs[0];
+      if (!sends || !negotiated([sends], videoCodec)) switched = false;
+    }
+    return switched;
+  }
+
+  function videoSenders(): { kind: MediaKind; transceiver: RTCRtpTransceiver }[] {
+    return [...senders]
+      .map(([source, transceiver]) => ({ kind: KINDS[source], transceiver }))
+      .filter(({ kind }) => kind === 'video');
+  }
+
+  /**
+   * Changes the encodings of a sender. One change at a time: parameters that were read before
+   * another change took effect are refused.
+   */
+  function edit(sender: RTCRtpSender, change: (encoding: Encoding) => void): Promise<void> {
+    editing = editing.then(async () => {
+      const parameters = sender.getParameters();
+      for (const encoding of parameters.encodings) change(encoding);
+      try {
+        await sender.setParameters(parameters);
+      } catch (error) {
+        console.info('the browser refused parameters of a sender:', error);
+      }
+    });
+    return editing;
+  }
+
+  function close(): void {
+    closed = true;
+    clearTimeout(restartTimer);
+    clearTimeout(retryTimer);
+    connection.close();
+  }
+
+  return {
+    setTrack,
+    growPool(pool) {
+      if (addReceivers(pool)) negotiate();
+    },
+    setVideoCodec,
+    resume,
+    close,
+  };
+}
+
+function initialEncodings(source: Source): RTCRtpEncodingParameters[] {
+  switch (source) {
+    case 'camera':
+      return cameraLayers(1280, 720);
+    case 'screen':
+      return [{ maxBitrate: SCREEN_BITRATE_BPS, maxFramerate: SCREEN_FRAMES_PER_S_MAX }];
+    case 'microphone':
+    case 'screen_audio':
+      return [{}];
+  }
+}

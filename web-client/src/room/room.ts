@@ -1,0 +1,133 @@
+// What the client knows of the room it is in: a pure `(state, event) -> state`.
+
+import type {
+  Limits,
+  MediaState,
+  Participant,
+  ParticipantId,
+  RoomInfo,
+  Slot,
+  SlotSource,
+  VideoCodec,
+} from '../protocol/messages';
+import type { EndReason, SessionEvent } from '../protocol/session';
+
+/** How many of those who spoke last are remembered, to choose whom a full grid shows. */
+const SPOKE_MAX = 50;
+
+export interface Room {
+  connection: 'joining' | 'joined' | 'reconnecting' | 'ended';
+  ended: EndReason | undefined;
+  you: ParticipantId;
+  info: RoomInfo | undefined;
+  /** In order of arrival. */
+  participants: readonly Participant[];
+  /** Who is shown or heard in each slot of the pool, by mid. */
+  slots: ReadonlyMap<string, SlotSource>;
+  /** Who speaks now, loudest first. */
+  speaking: readonly ParticipantId[];
+  /** Who spoke, latest first. */
+  spoke: readonly ParticipantId[];
+  /** Who shares a screen, the latest first. */
+  sharing: readonly ParticipantId[];
+  media: MediaState;
+  videoCodec: VideoCodec;
+  limits: Limits;
+}
+
+export const NO_ROOM: Room = {
+  connection: 'joining',
+  ended: undefined,
+  you: '',
+  info: undefined,
+  participants: [],
+  slots: new Map(),
+  speaking: [],
+  spoke: [],
+  sharing: [],
+  media: 'connecting',
+  videoCodec: 'h264',
+  limits: { audio_slots_max: 0, video_slots_max: 0, message_bytes_max: 0 },
+};
+
+export function roomAfter(room: Room, event: SessionEvent): Room {
+  switch (event.type) {
+    case 'joined': {
+      const { you, room: info, participants, slots, limits, media } = event.joined;
+      return withSharing({
+        ...room,
+        connection: 'joined',
+        you,
+        info,
+        participants,
+        slots: withSlots(new Map(), slots),
+        speaking: [],
+        media: media ? room.media : 'connecting',
+        videoCodec: info.video_codec,
+        limits,
+      });
+    }
+    case 'reconnecting':
+      return { ...room, connection: 'reconnecting' };
+    case 'ended':
+      return { ...room, connection: 'ended', ended: event.reason };
+    case 'participant_joined':
+    case 'participant_changed':
+      return withSharing({ ...room, participants: replaced(room.participants, event.participant) });
+    case 'participant_left':
+      return withSharing(without(room, event.participant));
+    case 'slots':
+      return { ...room, slots: withSlots(room.slots, event.slots) };
+    case 'speakers': {
+      const speaking = event.speakers.map(({ participant }) => participant);
+      const before = room.spoke.filter((id) => !speaking.includes(id));
+      return { ...room, speaking, spoke: [...speaking, ...before].slice(0, SPOKE_MAX) };
+    }
+    case 'video_codec':
+      return { ...room, videoCodec: event.codec };
+    case 'media':
+      return { ...room, media: event.state };
+    case 'offer_needed':
+      return { ...room, media: 'connecting' };
+    case 'closed':
+      return room;
+  }
+}
+
+export function participantOf(room: Room, id: ParticipantId): Participant | undefined {
+  return room.participants.find((participant) => participant.id === id);
+}
+
+function replaced(all: readonly Participant[], one: Participant): Participant[] {
+  return all.some(({ id }) => id === one.id)
+    ? all.map((participant) => (participant.id === one.id ? one : participant))
+    : [...all, one];
+}
+
+function without(room: Room, id: ParticipantId): Room {
+  const others = (ids: readonly ParticipantId[]) => ids.filter((other) => other !== id);
+  return {
+    ...room,
+    participants: room.participants.filter((participant) => participant.id !== id),
+    slots: new Map([...room.slots].filter(([, { participant }]) => participant !== id)),
+    speaking: others(room.speaking),
+    spoke: others(room.spoke),
+  };
+}
+
+function withSlots(before: ReadonlyMap<string, SlotSource>, changed: readonly Slot[]) {
+  const slots = new Map(before);
+  for (const { mid, shows } of changed) {
+    if (shows) slots.set(mid, shows);
+    else slots.delete(mid);
+  }
+  return slots;
+}
+
+/** Keeps `sharing` in step with the participants; who starts to share comes first. */
+function withSharing(room: Room): Room {
+  const now = room.participants.filter(({ publishing }) => publishing.screen).map(({ id }) => id);
+  const still = room.sharing.filter((id) => now.includes(id));
+  const started = now.filter((id) => !still.includes(id)).reverse();
+  return { ...room, sharing: [...started, ...still] };
+}

@@ -1,0 +1,33 @@
+// From the page's address to the page: `/` and `/r/CODE`.
+
+export type Route = { page: 'home' } | { page: 'room'; code: string } | { page: 'missing' };
+
+let path = $state(location.pathname);
+
+window.addEventListener('popstate', () => {
+  path = location.pathname;
+});
+
+export function route(): Route {
+  return routeOf(path);
+}
+
+export function go(to: string): void {
+  // Options for support stay in the address.
+  history.pushState(null, '', to + location.search);
+  path = location.pathname;
+}
+
+function routeOf(pathname: string): Route {
+  if (pathname === '/' || pathname === '/index.html') return { page: 'home' };
+  const match = pathname.match(/^\/r\/([^/]+)\/?$/);
+  return match?.[1] ? { page: 'room', code: safeDecode(match[1]) } : { page: 'missing' };
+}
+
+function safeDecode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,37 @@
+// What the browser remembers for its user. Storage may be switched off or full: then nothing is
+// remembered, and nothing else goes wrong.
+
+type Remembered = 'language' | 'name' | 'microphone' | 'camera' | 'shortcuts';
+
+export function remembered(key: Remembered): string | undefined {
+  return read(() => localStorage, key);
+}
+
+export function remember(key: Remembered, value: string): void {
+  write(() => localStorage, key, value);
+}
+
+/** The token that makes the creator of a room its moderator, for as long as the tab lives. */
+export function rememberedToken(code: string): string | undefined {
+  return read(() => sessionStorage, `token.${code}`);
+}
+
+export function rememberToken(code: string, token: string): void {
+  write(() => sessionStorage, `token.${code}`, token);
+}
+
+function read(storage: () => Storage, key: string): string | undefined {
+  try {
+    return storage().getItem(`broletto.${key}`) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function write(storage: () => Storage, key: string, value: string): void {
+  try {
+    storage().setItem(`broletto.${key}`, value);
+  } catch {
+    // See the head of this file.
+  }
+}
