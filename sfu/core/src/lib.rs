@@ -6,13 +6,22 @@
 
 pub mod allocator;
 pub mod codec;
+mod consumer;
+mod demux;
+mod egress;
 pub mod io;
 pub mod key_frame;
 pub mod node;
+mod outbox;
 pub mod packet;
+mod producer;
 pub mod rewriter;
+mod router;
 pub mod selector;
+mod slab;
 pub mod speaker;
+pub mod stats;
+mod transport;
 pub mod ufrag;
 mod worker;
 

@@ -30,8 +30,7 @@ export type ClosedReason =
   | 'protocol'
   | 'restarting';
 
-/** What is left out is off. */
-export type Publishing = Partial<Record<Source, boolean>>;
+export type Publishing = Record<Source, boolean>;
 
 export interface Participant {
   id: ParticipantId;
@@ -155,3 +154,10 @@ export type ClientMessage =
   | { type: 'ping' };
 
 export type ClientFrame = ClientMessage & { id: number };
+
+export const NOTHING_PUBLISHED: Readonly<Publishing> = {
+  microphone: false,
+  camera: false,
+  screen: false,
+  screen_audio: false,
+};

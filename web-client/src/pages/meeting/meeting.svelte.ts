@@ -12,6 +12,7 @@ import type {
   Source,
   VideoCodec,
 } from '../../protocol/messages';
+import { NOTHING_PUBLISHED } from '../../protocol/messages';
 import type { Session, SessionEvent } from '../../protocol/session';
 import { openSession, sessionUrl } from '../../protocol/session';
 import type { News } from '../../room/news';
@@ -164,7 +165,7 @@ export class Meeting {
 
   #publish(): void {
     const { local } = this.#options;
-    const publishing: Publishing = {};
+    const publishing: Publishing = { ...NOTHING_PUBLISHED };
     for (const source of SOURCES) publishing[source] = local.track(source) !== null;
     this.#tell({ type: 'publish', publishing });
   }

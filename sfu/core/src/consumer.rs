@@ -1,0 +1,194 @@
+//! One outgoing stream, whose source may change while it runs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use broletto_control::{Codec, ConsumerId, ConsumerRule, ProducerId, VideoSize};
+use str0m::Rtc;
+use str0m::media::{Mid, Pt};
+use str0m::rtp::{Ssrc, Vp8Descriptor, Vp8Patch};
+
+use crate::egress::{self, Outgoing};
+use crate::packet::IncomingPacket;
+use crate::rewriter::{Rewriter, Rewritten};
+use crate::selector::{Layer, Selection, Selector};
+
+/// A packet on its way to the consumers of its producer.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    pub incoming: IncomingPacket,
+    pub codec: Codec,
+    pub marker: bool,
+    pub audio_level: Option<(u8, bool)>,
+    pub captured_at: Instant,
+    pub payload: Arc<[u8]>,
+    /// Of VP8: where its numbers are.
+    pub vp8: Option<Vp8Descriptor>,
+}
+
+/// The payload type under which the peer takes each codec on one m-line. None: it does not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PayloadTypes {
+    pub opus: Option<Pt>,
+    pub h264: Option<Pt>,
+    pub vp8: Option<Pt>,
+}
+
+impl PayloadTypes {
+    pub fn of(&self, codec: Codec) -> Option<Pt> {
+        match codec {
+            Codec::Opus => self.opus,
+            Codec::H264 => self.h264,
+            Codec::Vp8 => self.vp8,
+            Codec::Vp9 | Codec::Av1 => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub id: ConsumerId,
+    pub mid: Mid,
+    pub audio: bool,
+    pub rule: ConsumerRule,
+    pub size: Option<VideoSize>,
+    /// Slot of the router's producers.
+    pub source: Option<usize>,
+    /// What was told about it last.
+    pub notified: Option<ProducerId>,
+    pub payload_types: PayloadTypes,
+    pub ssrc: Option<Ssrc>,
+    selector: Selector,
+    rewriter: Rewriter,
+    /// Of the picture that the receiver has: another one starts with a key frame.
+    codec: Option<Codec>,
+}
+
+impl Consumer {
+    /// `sequence_number` and `timestamp` are where its numbers start.
+    pub fn new(id: ConsumerId, mid: Mid, audio: bool, sequence_number: u16, timestamp: u32) -> Self {
+        let clock_rate = if audio { 48_000 } else { 90_000 };
+        Consumer {
+            id,
+            mid,
+            audio,
+            rule: ConsumerRule::Off,
+            size: None,
+            source: None,
+            notified: None,
+            payload_types: PayloadTypes::default(),
+            ssrc: None,
+            selector: Selector::default(),
+            rewriter: Rewriter::new(clock_rate, sequence_number, timestamp),
+            codec: None,
+        }
+    }
+
+    /// A source whose codec the peer never accepted is refused: better nothing than garbage.
+    pub fn accepts(&self, audio: bool, codec: Option<Codec>) -> bool {
+        audio == self.audio && codec.is_none_or(|codec| self.payload_types.of(codec).is_some())
+    }
+
+    pub fn switch_source(&mut self, source: Option<usize>, encodings: usize) {
+        self.source = source;
+        // Video waits for the allocator, which runs right after; audio is always sent.
+        let target = (self.audio && source.is_some()).then(|| Layer::whole(0));
+        self.selector.switch_source(encodings as u8, target);
+    }
+
+    pub fn set_target(&mut self, target: Option<Layer>) {
+        self.selector.set_target(target);
+    }
+
+    /// The receiver missed what was sent meanwhile: it needs a key frame.
+    pub fn restart(&mut self) {
+        let target = self.selector.target();
+        self.selector.set_target(None);
+        self.selector.set_target(target);
+    }
+
+    pub fn current(&self) -> Option<Layer> {
+        self.selector.current()
+    }
+
+    /// Of an encoding that is wanted, and whose key frame is waited for.
+    pub fn key_frame_wanted(&self) -> Option<usize> {
+        self.selector.key_frame_wanted().map(usize::from)
+    }
+
+    /// The encoding that a receiver which lost the picture needs a key frame of.
+    pub fn encoding_shown(&self) -> Option<usize> {
+        let layer = self.selector.current().or(self.selector.target())?;
+        Some(usize::from(layer.encoding))
+    }
+
+    /// Whether it was sent.
+    pub fn forward(&mut self, packet: &Packet, rtc: &mut Rtc, now: Instant) -> bool {
+        let (Some(payload_type), Some(ssrc)) = (self.payload_types.of(packet.codec), self.ssrc) else {
+            return false;
+        };
+        if self.codec != Some(packet.codec) {
+            // The publisher changed codec within one stream: what follows is garbage to the
+            // decoder until it starts anew at a key frame.
+            if self.codec.replace(packet.codec).is_some() {
+                self.restart();
+            }
+        }
+        let incoming = &packet.incoming;
+        let rewritten = match self.selector.select(incoming, now) {
+            Selection::Start => self.rewriter.start(incoming, now),
+            Selection::Pass => match self.rewriter.rewrite(incoming, now) {
+                Ok(rewritten) => rewritten,
+                Err(_) => return false,
+            },
+            Selection::Skip => {
+                let Some(filler) = self.rewriter.skip(incoming) else { return false };
+                egress::write(
+                    rtc,
+                    Outgoing {
+                        ssrc,
+                        payload_type,
+                        sequence_number: filler.sequence_number,
+                        timestamp: filler.timestamp,
+                        marker: false,
+                        captured_at: packet.captured_at,
+                        audio_level: None,
+                        nackable: !self.audio,
+                        payload: Arc::default(),
+                        vp8: None,
+                    },
+                );
+                return true;
+            }
+            Selection::Ignore => return false,
+        };
+        egress::write(
+            rtc,
+            Outgoing {
+                ssrc,
+                payload_type,
+                sequence_number: rewritten.sequence_number,
+                timestamp: rewritten.timestamp,
+                marker: packet.marker,
+                captured_at: packet.captured_at,
+                audio_level: packet.audio_level,
+                nackable: !self.audio,
+                payload: packet.payload.clone(),
+                vp8: vp8_patch(packet, &rewritten),
+            },
+        );
+        true
+    }
+}
+
+fn vp8_patch(packet: &Packet, rewritten: &Rewritten) -> Option<Vp8Patch> {
+    let mut builder = packet.vp8.as_ref()?.patch();
+    let ids = rewritten.vp8?;
+    if let Some(picture_id) = ids.picture_id {
+        builder = builder.picture_id(picture_id);
+    }
+    if let Some(tl0_pic_idx) = ids.tl0_pic_idx {
+        builder = builder.tl0_pic_idx(tl0_pic_idx);
+    }
+    builder.build().ok()
+}

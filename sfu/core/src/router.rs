@@ -1,0 +1,475 @@
+//! The media of one room: its transports, and the way of a packet from a producer to its consumers.
+
+mod rules;
+mod session;
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use broletto_control::{
+    CloseReason, Codec, Notification, ProducerId, RouterConfig, RouterId, SpeakerLevel, TransportId,
+    TransportState,
+};
+use rand::rngs::StdRng;
+use str0m::media::Mid;
+use str0m::rtp::{RtpPacket, Vp8Descriptor};
+
+use crate::allocator::{self, Demand};
+use crate::codec;
+use crate::consumer::Packet;
+use crate::demux::{Demux, Kind, SessionKey};
+use crate::io::Received;
+use crate::key_frame::Reason;
+use crate::outbox::Outbox;
+use crate::packet::IncomingPacket;
+use crate::producer::Producer;
+use crate::slab::Slab;
+use crate::speaker::Speakers;
+use crate::transport::{Environment, Failure, Stream, TransportEvent, WebRtc};
+
+/// How often time is looked at where no packet does it: lost peers, silent producers, speakers,
+/// allocation.
+pub(crate) const TICK: Duration = Duration::from_millis(200);
+
+/// What a session is told that ended by a panic (M6).
+const FAULT: &str = "a fault of ours ended this session";
+
+/// What the worker lends to its routers.
+pub(crate) struct Context<'a> {
+    pub environment: &'a Environment,
+    pub demux: &'a mut Demux,
+    pub outbox: &'a mut Outbox,
+    /// Sessions whose transport has something to do.
+    pub dirty: &'a mut Vec<SessionKey>,
+    /// When transports want to be advanced.
+    pub deadlines: &'a mut BTreeSet<(Instant, SessionKey)>,
+    pub random: &'a mut StdRng,
+    /// Index of the worker on its node.
+    pub worker: u16,
+    pub now: Instant,
+}
+
+pub(crate) struct Router {
+    pub id: RouterId,
+    pub config: RouterConfig,
+    /// When [`Router::handle_tick`] is due. None: there is nobody in the room.
+    pub tick_at: Option<Instant>,
+    /// The tick that the worker has noted.
+    pub noted_tick: Option<Instant>,
+    /// Its own slot in the worker.
+    slot: usize,
+    transports: Slab<WebRtc>,
+    producers: Slab<Producer>,
+    by_transport: HashMap<TransportId, usize>,
+    by_producer: HashMap<ProducerId, usize>,
+    speakers: Speakers,
+    /// As they were notified last.
+    levels: Vec<SpeakerLevel>,
+    audible: Vec<ProducerId>,
+    /// Consumers may have to get other sources.
+    sources_stale: bool,
+    /// Transports whose consumers may have to get other layers.
+    layers_stale: BTreeSet<usize>,
+    full_tick_at: Instant,
+    events: Vec<TransportEvent>,
+}
+
+impl Router {
+    pub fn new(id: RouterId, config: RouterConfig, slot: usize, now: Instant) -> Self {
+        Router {
+            id,
+            config,
+            tick_at: None,
+            noted_tick: None,
+            slot,
+            transports: Slab::default(),
+            producers: Slab::default(),
+            by_transport: HashMap::new(),
+            by_producer: HashMap::new(),
+            speakers: Speakers::default(),
+            levels: Vec::new(),
+            audible: Vec::new(),
+            sources_stale: false,
+            layers_stale: BTreeSet::new(),
+            full_tick_at: now,
+            events: Vec::new(),
+        }
+    }
+
+    pub fn transport(&self, slot: usize) -> Option<&WebRtc> {
+        self.transports.get(slot)
+    }
+
+    pub fn transport_mut(&mut self, slot: usize) -> Option<&mut WebRtc> {
+        self.transports.get_mut(slot)
+    }
+
+    pub fn transport_ids(&self) -> Vec<TransportId> {
+        let mut ids: Vec<TransportId> = self.by_transport.keys().copied().collect();
+        ids.sort();
+        ids
+    }
+
+    /// A datagram of one of its sessions, whose source was checked.
+    pub fn handle_received(
+        &mut self,
+        slot: usize,
+        kind: Kind,
+        received: &Received<'_>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(transport) = self.transports.get_mut(slot) else { return };
+        transport.handle_received(kind, received, cx.environment, &mut cx.outbox.stats, cx.now);
+        self.poll_transport(slot, cx);
+        self.settle(cx);
+    }
+
+    pub fn handle_deadline(&mut self, slot: usize, cx: &mut Context<'_>) {
+        if let Some(transport) = self.transports.get_mut(slot) {
+            transport.noted_deadline = None;
+        }
+        self.handle_dirty(slot, cx);
+    }
+
+    /// A session's deadline came, or something was written to it.
+    pub fn handle_dirty(&mut self, slot: usize, cx: &mut Context<'_>) {
+        let Some(transport) = self.transports.get_mut(slot) else { return };
+        transport.dirty = false;
+        transport.advance(cx.now);
+        self.poll_transport(slot, cx);
+        self.settle(cx);
+    }
+
+    pub fn handle_tick(&mut self, cx: &mut Context<'_>) {
+        self.tick_at = None;
+        if self.full_tick_at <= cx.now {
+            self.full_tick_at = cx.now + TICK;
+            self.update_transports(cx);
+            self.update_producers(cx);
+            self.update_speakers(cx);
+            self.layers_stale.extend(self.transports.iter().map(|(slot, _)| slot));
+        }
+        self.settle(cx);
+        self.poll_key_frames(cx);
+    }
+
+    /// Does what packets and requests made necessary.
+    pub fn settle(&mut self, cx: &mut Context<'_>) {
+        if std::mem::take(&mut self.sources_stale) {
+            self.choose_sources(cx);
+        }
+        while let Some(slot) = self.layers_stale.pop_first() {
+            self.allocate(slot, cx);
+        }
+        if self.transports.len() == 0 {
+            self.tick_at = None;
+        } else if self.tick_at.is_none() {
+            self.tick_at = Some(self.full_tick_at.max(cx.now));
+        }
+    }
+
+    /// After a panic in it.
+    pub fn end_session(&mut self, slot: usize, cx: &mut Context<'_>) {
+        if let Some(transport) = self.transports.get_mut(slot) {
+            transport.fail(FAULT);
+        }
+        self.remove_if_failed(slot, cx);
+        self.settle(cx);
+    }
+
+    fn remove_if_failed(&mut self, slot: usize, cx: &mut Context<'_>) {
+        let Some(transport) = self.transports.get(slot) else { return };
+        let (id, reason) = match transport.failure.clone() {
+            None => return,
+            Some(Failure::TimedOut) => (transport.id, CloseReason::TimedOut),
+            Some(Failure::Failed(message)) => (transport.id, CloseReason::Failed { message }),
+        };
+        tracing::info!(router = %self.id.0, transport = %id.0, ?reason, "transport closed");
+        self.remove_transport(slot, cx);
+        cx.outbox.notify(Notification::TransportClosed { transport: id, reason });
+    }
+
+    fn poll_transport(&mut self, slot: usize, cx: &mut Context<'_>) {
+        let Some(transport) = self.transports.get_mut(slot) else { return };
+        let mut events = std::mem::take(&mut self.events);
+        transport.poll(cx.environment, cx.outbox, &mut events, cx.now);
+        note_deadline(transport, SessionKey { router: self.slot, transport: slot }, cx);
+        for event in events.drain(..) {
+            match event {
+                TransportEvent::Packet(packet) => self.handle_packet(slot, *packet, cx),
+                TransportEvent::KeyFrameRequested(mid) => self.handle_key_frame_request(slot, mid, cx),
+                TransportEvent::EstimateFell => _ = self.layers_stale.insert(slot),
+                TransportEvent::Connected => self.handle_connected(slot, cx),
+                TransportEvent::Stats => self.notify_stats(slot, cx),
+            }
+        }
+        self.events = events;
+        self.remove_if_failed(slot, cx);
+    }
+
+    fn handle_connected(&mut self, slot: usize, cx: &mut Context<'_>) {
+        let Some(transport) = self.transports.get_mut(slot) else { return };
+        if let Some(state) = transport.enter(TransportState::Connected) {
+            let transport = transport.id;
+            tracing::info!(router = %self.id.0, transport = %transport.0, "transport connected");
+            cx.outbox.notify(Notification::TransportState { transport, state });
+            self.layers_stale.insert(slot);
+        }
+    }
+
+    fn handle_packet(&mut self, slot: usize, packet: RtpPacket, cx: &mut Context<'_>) {
+        let Some(stream) = self.stream_of(slot, &packet) else {
+            cx.outbox.stats.dropped.rtp_refused += 1;
+            return;
+        };
+        let Some(transport) = self.transports.get(slot) else { return };
+        let Some(codec) = transport.codec_of(packet.header.payload_type) else { return };
+        let Some(producer) = self.producers.get_mut(stream.producer) else { return };
+        if producer.paused {
+            cx.outbox.stats.dropped.paused += 1;
+            return;
+        }
+        let Ok(info) = codec::inspect(codec, &packet.payload) else {
+            cx.outbox.stats.dropped.payload_malformed += 1;
+            return;
+        };
+        let appeared = producer.note_packet(stream.encoding, &info, packet.payload.len(), cx.now);
+        if producer.codec.replace(codec) != Some(codec) {
+            self.sources_stale = true;
+        }
+        let extensions = &packet.header.ext_vals;
+        let audio_level = extensions.audio_level.map(|level| level.unsigned_abs().min(127));
+        if let (Some(level), broletto_control::Content::Microphone) = (audio_level, producer.content) {
+            self.speakers.handle_level(producer.id, level, extensions.voice_activity, cx.now);
+        }
+        if appeared {
+            self.layers_stale.extend(producer.consumers.iter().map(|key| key.transport));
+            if let Some(live) = producer.update_live(cx.now) {
+                cx.outbox.notify(Notification::ProducerLive { producer: producer.id, live });
+            }
+        }
+        let packet = Packet {
+            incoming: IncomingPacket {
+                encoding: stream.encoding as u8,
+                sequence_number: *packet.seq_no,
+                timestamp: packet.header.timestamp,
+                info,
+            },
+            codec,
+            marker: packet.header.marker,
+            audio_level: audio_level.map(|level| (level, extensions.voice_activity.unwrap_or(false))),
+            captured_at: packet.timestamp,
+            vp8: (codec == Codec::Vp8).then(|| Vp8Descriptor::parse(&packet.payload).ok()).flatten(),
+            payload: packet.payload,
+        };
+        self.fan_out(stream.producer, &packet, cx);
+    }
+
+    /// The hot loop: a packet goes to every consumer of its producer. A panic ends the session of
+    /// the consumer that it happened in, and no other (M6).
+    fn fan_out(&mut self, producer: usize, packet: &Packet, cx: &mut Context<'_>) {
+        let Router { producers, transports, slot, .. } = self;
+        let Some(producer) = producers.get(producer) else { return };
+        let consumers = &producer.consumers;
+        let mut next = 0;
+        while next < consumers.len() {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                while let Some(key) = consumers.get(next) {
+                    if let Some(transport) = transports.get_mut(key.transport) {
+                        if transport.forward(key.consumer, packet, cx.now) {
+                            cx.outbox.stats.forwarded += 1;
+                            if !std::mem::replace(&mut transport.dirty, true) {
+                                cx.dirty.push(SessionKey { router: *slot, transport: key.transport });
+                            }
+                        }
+                    }
+                    next += 1;
+                }
+            }));
+            if result.is_err() {
+                cx.outbox.stats.panics += 1;
+                if let Some(transport) = transports.get_mut(consumers[next].transport) {
+                    transport.fail(FAULT);
+                    if !std::mem::replace(&mut transport.dirty, true) {
+                        cx.dirty.push(SessionKey { router: *slot, transport: consumers[next].transport });
+                    }
+                }
+                next += 1;
+            }
+        }
+    }
+
+    /// Which encoding of which producer a packet belongs to.
+    fn stream_of(&mut self, slot: usize, packet: &RtpPacket) -> Option<Stream> {
+        let transport = self.transports.get_mut(slot)?;
+        let ssrc = packet.header.ssrc;
+        if let Some(stream) = transport.streams.iter().find(|stream| stream.ssrc == ssrc) {
+            return Some(*stream);
+        }
+        let (mid, rid) = transport.origin_of(ssrc)?;
+        let producers = &mut self.producers;
+        let producer = *transport
+            .producers
+            .iter()
+            .find(|producer| producers.get(**producer).is_some_and(|producer| producer.mid == mid))?;
+        let encoding = producers.get(producer)?.encoding_of(rid)?;
+        let stream = Stream { ssrc, producer, encoding };
+        let same = |other: &Stream| (other.producer, other.encoding) == (producer, encoding);
+        let replaced = transport.streams.iter().any(same);
+        transport.streams.retain(|other| !same(other));
+        transport.streams.push(stream);
+
+        let producer = producers.get_mut(producer)?;
+        producer.encodings[encoding].ssrc = Some(ssrc);
+        if replaced {
+            // The numbers of another stream have nothing to do with those before.
+            let (consumers, encodings) = (producer.consumers.clone(), producer.encodings.len());
+            for key in consumers {
+                let Some(transport) = self.transports.get_mut(key.transport) else { continue };
+                transport.consumers[key.consumer].switch_source(Some(stream.producer), encodings);
+                self.layers_stale.insert(key.transport);
+            }
+        }
+        Some(stream)
+    }
+
+    fn handle_key_frame_request(&mut self, slot: usize, mid: Mid, cx: &mut Context<'_>) {
+        let Some(transport) = self.transports.get(slot) else { return };
+        let Some(consumer) = transport.consumers.iter().find(|consumer| consumer.mid == mid) else { return };
+        let (Some(source), Some(encoding)) = (consumer.source, consumer.encoding_shown()) else { return };
+        self.request_key_frame(source, encoding, Reason::Lost, cx);
+    }
+
+    fn request_key_frame(&mut self, producer: usize, encoding: usize, reason: Reason, cx: &mut Context<'_>) {
+        let Some(producer) = self.producers.get_mut(producer) else { return };
+        let Some(encoding) = producer.encodings.get_mut(encoding) else { return };
+        let Some(ssrc) = encoding.ssrc else { return };
+        encoding.key_frames.request(reason, cx.now);
+        if encoding.key_frames.poll(cx.now) {
+            let slot = producer.transport;
+            let Some(transport) = self.transports.get_mut(slot) else { return };
+            transport.request_key_frame(ssrc);
+            if !std::mem::replace(&mut transport.dirty, true) {
+                cx.dirty.push(SessionKey { router: self.slot, transport: slot });
+            }
+        } else if let Some(due) = encoding.key_frames.poll_timeout() {
+            self.tick_at = Some(self.tick_at.map_or(due, |at| at.min(due)));
+        }
+    }
+
+    /// Sends the key-frame requests that are due, and sets the next tick by those that are not.
+    fn poll_key_frames(&mut self, cx: &mut Context<'_>) {
+        let mut next = self.full_tick_at;
+        for (_, producer) in self.producers.iter_mut() {
+            for encoding in &mut producer.encodings {
+                let due = encoding.key_frames.poll(cx.now);
+                if let (true, Some(ssrc)) = (due, encoding.ssrc) {
+                    let Some(transport) = self.transports.get_mut(producer.transport) else { continue };
+                    transport.request_key_frame(ssrc);
+                    if !std::mem::replace(&mut transport.dirty, true) {
+                        cx.dirty.push(SessionKey { router: self.slot, transport: producer.transport });
+                    }
+                }
+                if let Some(due) = encoding.key_frames.poll_timeout() {
+                    next = next.min(due);
+                }
+            }
+        }
+        self.tick_at = (self.transports.len() > 0).then_some(next);
+    }
+
+    fn update_transports(&mut self, cx: &mut Context<'_>) {
+        for (slot, transport) in self.transports.iter_mut() {
+            if let Some(state) = transport.update_state(cx.now) {
+                tracing::info!(router = %self.id.0, transport = %transport.id.0, ?state, "transport");
+                cx.outbox.notify(Notification::TransportState { transport: transport.id, state });
+                self.layers_stale.insert(slot);
+            }
+        }
+        let slots: Vec<usize> = self.transports.iter().map(|(slot, _)| slot).collect();
+        slots.into_iter().for_each(|slot| self.remove_if_failed(slot, cx));
+    }
+
+    fn update_producers(&mut self, cx: &mut Context<'_>) {
+        for (_, producer) in self.producers.iter_mut() {
+            if let Some(live) = producer.update_live(cx.now) {
+                cx.outbox.notify(Notification::ProducerLive { producer: producer.id, live });
+            }
+        }
+    }
+
+    fn update_speakers(&mut self, cx: &mut Context<'_>) {
+        self.sources_stale |= self.speakers.handle_timeout(cx.now);
+        let audible = self.speakers.audible_order();
+        self.sources_stale |= audible != self.audible;
+        self.audible = audible;
+        if let Some(levels) = self.speakers.poll_levels(cx.now) {
+            self.levels.clone_from(&levels);
+            cx.outbox.notify(Notification::Speakers { router: self.id, speakers: levels });
+        }
+    }
+
+    /// What each consumer of a transport is to get of its source.
+    fn allocate(&mut self, slot: usize, cx: &mut Context<'_>) {
+        let Some(transport) = self.transports.get_mut(slot) else { return };
+        let mut flowing = Vec::with_capacity(transport.consumers.len());
+        for (index, consumer) in transport.consumers.iter().enumerate() {
+            let Some(producer) = consumer.source.and_then(|source| self.producers.get_mut(source)) else {
+                continue;
+            };
+            let encodings = if producer.paused { Vec::new() } else { producer.flowing(cx.now) };
+            flowing.push((index, producer.content, encodings));
+        }
+        let demands: Vec<Demand<'_>> = flowing
+            .iter()
+            .map(|(index, content, encodings)| {
+                let consumer = &transport.consumers[*index];
+                Demand { content: *content, tile: consumer.size, encodings, current: consumer.current() }
+            })
+            .collect();
+        let allocation = allocator::allocate(transport.estimate_bps, &demands);
+        transport.set_desired(allocation.desired_bps);
+
+        let mut wanted = Vec::new();
+        for ((index, content, _), target) in flowing.iter().zip(allocation.targets) {
+            let consumer = &mut transport.consumers[*index];
+            if content.is_audio() {
+                continue;
+            }
+            consumer.set_target(target);
+            if let (Some(source), Some(encoding)) = (consumer.source, consumer.key_frame_wanted()) {
+                wanted.push((source, encoding));
+            }
+        }
+        if transport.state == TransportState::Connected {
+            for (source, encoding) in wanted {
+                self.request_key_frame(source, encoding, Reason::Switch, cx);
+            }
+        }
+    }
+
+    fn notify_stats(&mut self, slot: usize, cx: &mut Context<'_>) {
+        let Some(transport) = self.transports.get(slot) else { return };
+        let mut stats = transport.snapshot();
+        for producer in &transport.producers {
+            if let Some(producer) = self.producers.get_mut(*producer) {
+                stats.producers.push(producer.stats(cx.now));
+            }
+        }
+        cx.outbox.notify(Notification::TransportStats { transport: transport.id, stats });
+    }
+}
+
+/// Sees to it that the worker comes back when the transport wants it. A deadline that moved further
+/// away stays noted: coming early does no harm, and costs less than noting each move.
+fn note_deadline(transport: &mut WebRtc, key: SessionKey, cx: &mut Context<'_>) {
+    let Some(deadline) = transport.deadline() else { return };
+    if transport.noted_deadline.is_some_and(|noted| noted <= deadline && noted > cx.now) {
+        return;
+    }
+    if let Some(noted) = transport.noted_deadline.replace(deadline) {
+        cx.deadlines.remove(&(noted, key));
+    }
+    cx.deadlines.insert((deadline, key));
+}

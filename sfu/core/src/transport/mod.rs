@@ -1,0 +1,8 @@
+//! How packets reach a router.
+
+mod answer;
+mod offer;
+mod webrtc;
+
+pub(crate) use offer::{MediaLine, Offer};
+pub(crate) use webrtc::{Environment, Failure, Stream, TransportEvent, WebRtc};

@@ -1,0 +1,709 @@
+//! A browser's transport: ICE-lite, DTLS and SRTP by str0m in RTP mode.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broletto_control::{Codec, ConsumerId, ControlError, TransportId, TransportState, TransportStats};
+use str0m::bwe::{Bitrate, BweKind};
+use str0m::change::SdpOffer;
+use str0m::config::{CryptoProvider, DtlsCert};
+use str0m::format::{Codec as WireCodec, CodecConfig, FormatParams};
+use str0m::ice::StunMessage;
+use str0m::media::{Frequency, KeyframeRequestKind, Mid, Pt, Rid};
+use str0m::net::{self, Receive, TcpType};
+use str0m::rtp::{Extension, ExtensionMap, RtpPacket, Ssrc};
+use str0m::{Candidate, Event, IceCreds, Input, Rtc};
+
+use super::answer;
+use super::offer::Offer;
+use crate::allocator::ESTIMATE_START_BPS;
+use crate::consumer::{Consumer, Packet, PayloadTypes};
+use crate::demux::Kind;
+use crate::io::{Class, Limits, LocalAddress, Protocol, Received, Transmit};
+use crate::outbox::Outbox;
+use crate::stats::WorkerStats;
+
+/// Consent is refreshed every 5 s, give or take a fifth (RFC 7675 section 5.1). Whoever was not
+/// heard at all for so long is probably gone.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// Without consent for so long, nothing is sent any more (M4). The RFC allows 30 s.
+const CONSENT_LASTS: Duration = Duration::from_secs(10);
+/// Whoever was lost may come back within this time.
+const GRACE: Duration = Duration::from_secs(30);
+/// Time from the offer to the first connection.
+const CONNECTING_MAX: Duration = Duration::from_secs(30);
+/// Addresses that passed an ICE check, at one time.
+const ADDRESSES_MAX: usize = 16;
+/// How much video is kept for retransmission: as many packets, no older than this.
+const HISTORY_PACKETS: usize = 1_024;
+const HISTORY_AGE: Duration = Duration::from_secs(2);
+/// Share of what is sent that may be retransmissions, before they are given up.
+const RETRANSMISSION_SHARE_MAX: f32 = 0.5;
+pub(crate) const STATS_INTERVAL: Duration = Duration::from_secs(2);
+/// An error of one datagram is the peer's; as many in a row without a good one are ours.
+const POLL_ERRORS_MAX: u32 = 8;
+/// Rounds of str0m that one poll may take, should its deadline never leave the past.
+const POLL_ROUNDS_MAX: usize = 8;
+/// The next deadline is not nearer than this.
+const TIMER_MIN: Duration = Duration::from_micros(250);
+
+/// What all the transports of a worker share.
+pub(crate) struct Environment {
+    pub crypto: Arc<CryptoProvider>,
+    pub certificate: DtlsCert,
+    pub addresses: Vec<LocalAddress>,
+    pub limits: Limits,
+}
+
+/// What a transport tells its router.
+#[derive(Debug)]
+pub(crate) enum TransportEvent {
+    Packet(Box<RtpPacket>),
+    /// The receiver of this m-line lost the picture: PLI or FIR.
+    KeyFrameRequested(Mid),
+    EstimateFell,
+    Connected,
+    /// [`WebRtc::snapshot`] is due.
+    Stats,
+}
+
+/// Why a transport is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    TimedOut,
+    Failed(String),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Address {
+    protocol: Protocol,
+    remote: SocketAddr,
+    /// When it last passed an ICE check.
+    checked_at: Instant,
+}
+
+/// An incoming stream that was seen, and what it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stream {
+    pub ssrc: Ssrc,
+    /// Slot of the router's producers, and the encoding of it.
+    pub producer: usize,
+    pub encoding: usize,
+}
+
+pub(crate) struct WebRtc {
+    pub id: TransportId,
+    pub consumers: Vec<Consumer>,
+    /// Slots of the router's producers that come in here.
+    pub producers: Vec<usize>,
+    pub streams: Vec<Stream>,
+    pub state: TransportState,
+    pub failure: Option<Failure>,
+    /// It is in the worker's list of transports to poll.
+    pub dirty: bool,
+    /// The deadline under which the worker has noted it.
+    pub noted_deadline: Option<Instant>,
+    pub estimate_bps: Option<u64>,
+    pub stats: TransportStats,
+    /// Tests make the next packet panic here.
+    #[cfg(test)]
+    pub panic_next: bool,
+    rtc: Rtc,
+    credentials: IceCreds,
+    fingerprint: String,
+    remote_credentials: (String, String),
+    codecs: [Option<Codec>; 128],
+    addresses: Vec<Address>,
+    /// Where str0m sends to.
+    selected: Option<(Protocol, SocketAddr)>,
+    /// Every SSRC that was given to str0m, which keeps state for each.
+    ssrcs: Vec<u32>,
+    ssrcs_max: usize,
+    made_at: Instant,
+    heard_at: Instant,
+    /// Since when it is disconnected.
+    lost_at: Option<Instant>,
+    deadline: Option<Instant>,
+    poll_errors: u32,
+    desired_bps: u64,
+    counters: Counters,
+}
+
+impl WebRtc {
+    pub fn new(
+        id: TransportId,
+        credentials: IceCreds,
+        video_codecs: &[Codec],
+        environment: &Environment,
+        now: Instant,
+    ) -> Self {
+        let mut config = Rtc::builder()
+            .set_rtp_mode(true)
+            .set_ice_lite(true)
+            .set_crypto_provider(environment.crypto.clone())
+            .set_dtls_cert(environment.certificate.clone())
+            .set_local_ice_credentials(credentials.clone())
+            .set_stats_interval(Some(STATS_INTERVAL))
+            .enable_bwe(Some(Bitrate::bps(ESTIMATE_START_BPS)))
+            .set_extension_map(extensions())
+            .clear_codecs();
+        add_codecs(config.codec_config(), video_codecs);
+        let mut rtc = config.build(now);
+        for address in &environment.addresses {
+            if let Some(candidate) = candidate(address) {
+                rtc.add_local_candidate(candidate);
+            }
+        }
+        let limits = &environment.limits;
+        WebRtc {
+            id,
+            consumers: Vec::new(),
+            producers: Vec::new(),
+            streams: Vec::new(),
+            state: TransportState::Connecting,
+            failure: None,
+            dirty: false,
+            noted_deadline: None,
+            estimate_bps: None,
+            stats: TransportStats::default(),
+            #[cfg(test)]
+            panic_next: false,
+            rtc,
+            credentials,
+            fingerprint: String::new(),
+            remote_credentials: Default::default(),
+            codecs: [None; 128],
+            addresses: Vec::new(),
+            selected: None,
+            ssrcs: Vec::new(),
+            // A stream and its retransmissions for each encoding, and the one that probes.
+            ssrcs_max: 2 * limits.producers_max * limits.encodings_max + 1,
+            made_at: now,
+            heard_at: now,
+            lost_at: None,
+            counters: Counters::default(),
+            deadline: None,
+            poll_errors: 0,
+            desired_bps: 0,
+        }
+    }
+
+    /// Our ICE credentials, whose ufrag the demultiplexer knows.
+    pub fn credentials(&self) -> &IceCreds {
+        &self.credentials
+    }
+
+    /// Addresses that passed an ICE check.
+    pub fn addresses(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> {
+        self.addresses.iter().map(|address| (address.protocol, address.remote))
+    }
+
+    /// The answer. `fresh` credentials are taken when the offer restarts ICE (RFC 8445 section 9).
+    pub fn negotiate(
+        &mut self,
+        offer: &Offer,
+        video_codecs: &[Codec],
+        fresh: IceCreds,
+    ) -> Result<String, ControlError> {
+        if !self.fingerprint.is_empty() && self.fingerprint != offer.fingerprint {
+            return Err(ControlError::invalid("sdp", "a=fingerprint is not that of the first offer"));
+        }
+        let failed = |error: &dyn std::fmt::Display| ControlError::invalid("sdp", error.to_string());
+        let sdp = SdpOffer::from_sdp_string(&offer.text).map_err(|error| failed(&error))?;
+        let answer = self.rtc.sdp_api().accept_offer(sdp).map_err(|error| failed(&error))?;
+
+        let remote_credentials = (offer.ufrag.clone(), offer.password.clone());
+        let restarted = !self.fingerprint.is_empty() && remote_credentials != self.remote_credentials;
+        if restarted {
+            // str0m drew random ones, which lack the worker's index.
+            self.rtc.direct_api().set_local_ice_credentials(fresh.clone());
+            self.credentials = fresh;
+        }
+        self.remote_credentials = remote_credentials;
+        self.fingerprint.clone_from(&offer.fingerprint);
+        self.codecs = [None; 128];
+        for params in self.rtc.codec_config().params() {
+            self.codecs[usize::from(*params.pt()) & 127] = codec(params.spec().codec);
+        }
+        Ok(answer::finish(&answer.to_sdp_string(), video_codecs, &self.credentials))
+    }
+
+    /// To be called after each negotiation, for every consumer.
+    pub fn bind_consumers(&mut self) {
+        for consumer in &mut self.consumers {
+            consumer.payload_types = payload_types(&self.rtc, consumer.mid);
+            let mut api = self.rtc.direct_api();
+            let Some(stream) = api.stream_tx_by_mid(consumer.mid, None) else { continue };
+            let ssrc = stream.ssrc();
+            if consumer.ssrc.replace(ssrc) == Some(ssrc) {
+                continue;
+            }
+            if !consumer.audio {
+                stream.set_rtx_cache(HISTORY_PACKETS, HISTORY_AGE, Some(RETRANSMISSION_SHARE_MAX));
+            }
+        }
+    }
+
+    /// Video codecs that the peer takes on this m-line, whichever its direction.
+    pub fn video_codecs_of(&self, mid: &str) -> Vec<Codec> {
+        let payload_types = payload_types(&self.rtc, mid.into());
+        [Codec::H264, Codec::Vp8].into_iter().filter(|codec| payload_types.of(*codec).is_some()).collect()
+    }
+
+    pub fn codec_of(&self, payload_type: Pt) -> Option<Codec> {
+        self.codecs[usize::from(*payload_type) & 127]
+    }
+
+    pub fn consumer_index(&self, id: ConsumerId) -> Option<usize> {
+        self.consumers.iter().position(|consumer| consumer.id == id)
+    }
+
+    /// The m-line and rid that an incoming stream belongs to.
+    pub fn origin_of(&mut self, ssrc: Ssrc) -> Option<(Mid, Option<Rid>)> {
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_rx(&ssrc)?;
+        Some((stream.mid(), stream.rid()))
+    }
+
+    /// Whether the request carries the session's password (RFC 8445 section 7.3).
+    pub fn is_genuine(&self, message: &StunMessage<'_>, environment: &Environment) -> bool {
+        let hmac = environment.crypto.sha1_hmac_provider;
+        let remote_ufrag = message.split_username().map(|(_, remote)| remote);
+        remote_ufrag == Some(self.remote_credentials.0.as_str())
+            && message.verify(self.credentials.pass.as_bytes(), |key, parts| hmac.sha1_hmac(key, parts))
+    }
+
+    /// Where its ICE-TCP connections came in.
+    pub fn tcp_bound(&self, environment: &Environment, remote: SocketAddr) -> Option<SocketAddr> {
+        let same_family = |address: &&LocalAddress| {
+            address.protocol == Protocol::Tcp && address.bound.is_ipv4() == remote.is_ipv4()
+        };
+        environment.addresses.iter().find(same_family).map(|address| address.bound)
+    }
+
+    /// Notes that an address passed an ICE check. Returns the one that had to go for it, or an
+    /// error if there is no room for it.
+    pub fn note_check(
+        &mut self,
+        protocol: Protocol,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Result<Option<(Protocol, SocketAddr)>, ()> {
+        self.heard_at = now;
+        let known = |address: &&mut Address| address.protocol == protocol && address.remote == remote;
+        if let Some(address) = self.addresses.iter_mut().find(known) {
+            address.checked_at = now;
+            return Ok(None);
+        }
+        let fresh = Address { protocol, remote, checked_at: now };
+        if self.addresses.len() < ADDRESSES_MAX {
+            self.addresses.push(fresh);
+            return Ok(None);
+        }
+        let oldest = self.addresses.iter_mut().min_by_key(|address| address.checked_at).ok_or(())?;
+        if now.saturating_duration_since(oldest.checked_at) < GRACE {
+            return Err(());
+        }
+        let gone = std::mem::replace(oldest, fresh);
+        Ok(Some((gone.protocol, gone.remote)))
+    }
+
+    /// Whether an address passed an ICE check lately enough to be the peer's for sure.
+    pub fn owns(&self, protocol: Protocol, remote: SocketAddr, now: Instant) -> bool {
+        self.addresses.iter().any(|address| {
+            address.protocol == protocol
+                && address.remote == remote
+                && now.saturating_duration_since(address.checked_at) < CONSENT_LASTS
+        })
+    }
+
+    /// A datagram of this session: STUN that is genuine, or anything from a checked address.
+    pub fn handle_received(
+        &mut self,
+        kind: Kind,
+        received: &Received<'_>,
+        environment: &Environment,
+        stats: &mut WorkerStats,
+        now: Instant,
+    ) {
+        self.heard_at = now;
+        self.stats.bytes_in += received.contents.len() as u64;
+        self.stats.packets_in += u64::from(kind == Kind::Rtp);
+        if kind == Kind::Rtp && !self.admit_ssrc(received.contents) {
+            stats.dropped.ssrc_refused += 1;
+            return;
+        }
+        let Some(destination) = announced(&environment.addresses, received) else {
+            stats.dropped.malformed += 1;
+            return;
+        };
+        let protocol = wire_protocol(received.protocol);
+        let Ok(receive) = Receive::new(protocol, received.source, destination, received.contents) else {
+            stats.dropped.malformed += 1;
+            return;
+        };
+        let input = Input::Receive(now, receive);
+        if !self.rtc.accepts(&input) || self.rtc.handle_input(input).is_err() {
+            stats.dropped.malformed += 1;
+        }
+        if !self.rtc.is_alive() {
+            self.fail("the DTLS connection failed");
+        }
+    }
+
+    fn admit_ssrc(&mut self, contents: &[u8]) -> bool {
+        let Some(bytes) = contents.get(8..12).and_then(|bytes| bytes.try_into().ok()) else { return false };
+        let ssrc = u32::from_be_bytes(bytes);
+        if self.ssrcs.contains(&ssrc) {
+            return true;
+        }
+        if self.ssrcs.len() >= self.ssrcs_max {
+            return false;
+        }
+        self.ssrcs.push(ssrc);
+        true
+    }
+
+    /// Media was written, or a deadline came: str0m moves on to `now`.
+    pub fn advance(&mut self, now: Instant) {
+        if self.rtc.handle_input(Input::Timeout(now)).is_err() {
+            self.poll_errors += 1;
+        }
+    }
+
+    /// Takes what str0m has: datagrams go to the outbox, what the router is to know to `events`.
+    pub fn poll(
+        &mut self,
+        environment: &Environment,
+        outbox: &mut Outbox,
+        events: &mut Vec<TransportEvent>,
+        now: Instant,
+    ) {
+        for _ in 0..POLL_ROUNDS_MAX {
+            let deadline = self.drain(environment, outbox, events, now);
+            self.deadline = Some(deadline.max(now + TIMER_MIN));
+            if deadline > now || self.failure.is_some() {
+                break;
+            }
+            self.advance(now);
+        }
+    }
+
+    /// When [`WebRtc::advance`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn drain(
+        &mut self,
+        environment: &Environment,
+        outbox: &mut Outbox,
+        events: &mut Vec<TransportEvent>,
+        now: Instant,
+    ) -> Instant {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(str0m::Output::Timeout(deadline)) => {
+                    if !self.rtc.is_alive() {
+                        self.fail("the DTLS connection was closed");
+                    }
+                    return deadline;
+                }
+                Ok(str0m::Output::Transmit(transmit)) => self.transmit(transmit, environment, outbox, now),
+                Ok(str0m::Output::Event(event)) => self.handle_event(event, events),
+                Err(error) => {
+                    self.poll_errors += 1;
+                    if !self.rtc.is_alive() || self.poll_errors >= POLL_ERRORS_MAX {
+                        self.fail(&error.to_string());
+                        return now + GRACE;
+                    }
+                }
+            }
+        }
+    }
+
+    fn transmit(
+        &mut self,
+        transmit: net::Transmit,
+        environment: &Environment,
+        outbox: &mut Outbox,
+        now: Instant,
+    ) {
+        let protocol = match transmit.proto {
+            net::Protocol::Udp => Protocol::Udp,
+            net::Protocol::Tcp | net::Protocol::SslTcp | net::Protocol::Tls => Protocol::Tcp,
+        };
+        let Some(source) = bound(&environment.addresses, protocol, transmit.source) else { return };
+        let contents: Vec<u8> = transmit.contents.into();
+        let kind = Kind::of(&contents);
+        if kind != Some(Kind::Stun) {
+            self.selected = Some((protocol, transmit.destination));
+            if !self.has_consent(now) {
+                outbox.stats.dropped.without_consent += 1;
+                return;
+            }
+        }
+        let class = match kind {
+            Some(Kind::Rtp) => match self.codecs[usize::from(contents[1] & 0x7f)] {
+                Some(Codec::Opus) => Class::Audio,
+                _ => Class::Video,
+            },
+            _ => Class::Control,
+        };
+        self.stats.packets_out += u64::from(kind == Some(Kind::Rtp));
+        self.stats.bytes_out += contents.len() as u64;
+        outbox.transmit(Transmit { protocol, source, destination: transmit.destination, class, contents });
+    }
+
+    fn handle_event(&mut self, event: Event, events: &mut Vec<TransportEvent>) {
+        match event {
+            Event::RtpPacket(packet) => {
+                self.poll_errors = 0;
+                events.push(TransportEvent::Packet(Box::new(packet)));
+            }
+            Event::KeyframeRequest(request) => events.push(TransportEvent::KeyFrameRequested(request.mid)),
+            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                let estimate_bps = estimate.as_u64();
+                let before = self.estimate_bps.replace(estimate_bps);
+                if before.is_none_or(|before| estimate_bps < before) {
+                    events.push(TransportEvent::EstimateFell);
+                }
+            }
+            Event::Connected => events.push(TransportEvent::Connected),
+            Event::MediaEgressStats(media) => {
+                let counts = Counts { nacks: media.nacks, plis: media.plis + media.firs };
+                self.counters.note(media.mid, media.rid, true, counts);
+            }
+            Event::MediaIngressStats(media) => {
+                let counts = Counts { nacks: media.nacks, plis: media.plis + media.firs };
+                self.counters.note(media.mid, media.rid, false, counts);
+            }
+            Event::PeerStats(peer) => {
+                self.stats.rtt_ms = peer.rtt.map(|rtt| rtt.as_secs_f32() * 1000.0);
+                self.stats.loss_out = peer.egress_loss_fraction;
+                events.push(TransportEvent::Stats);
+            }
+            Event::Closed => self.fail("the peer closed the DTLS connection"),
+            // A REMB is a mere claim, and the estimate is made from transport-wide feedback (M7).
+            // The rest is of data channels and of the frame mode, or repeats the negotiation.
+            _ => {}
+        }
+    }
+
+    /// Whether the peer agreed to be sent to (RFC 7675): an ICE check came from where we send to.
+    fn has_consent(&self, now: Instant) -> bool {
+        let Some((protocol, remote)) = self.selected else { return true };
+        self.owns(protocol, remote, now)
+    }
+
+    /// Judges by the time whether the peer is there. Returns the state if it changed.
+    pub fn update_state(&mut self, now: Instant) -> Option<TransportState> {
+        let silent = now.saturating_duration_since(self.heard_at) >= SILENT_AFTER;
+        let state = match self.state {
+            TransportState::Connecting => {
+                if now.saturating_duration_since(self.made_at) >= CONNECTING_MAX {
+                    self.failure.get_or_insert(Failure::TimedOut);
+                }
+                return None;
+            }
+            _ if silent || !self.has_consent(now) => TransportState::Disconnected,
+            _ => TransportState::Connected,
+        };
+        match state {
+            TransportState::Disconnected => {
+                let lost_at = *self.lost_at.get_or_insert(now);
+                if now.saturating_duration_since(lost_at) >= GRACE {
+                    self.failure.get_or_insert(Failure::TimedOut);
+                }
+            }
+            TransportState::Connecting | TransportState::Connected => self.lost_at = None,
+        }
+        self.enter(state)
+    }
+
+    /// Returns the state if it is a new one.
+    pub fn enter(&mut self, state: TransportState) -> Option<TransportState> {
+        if self.state == state {
+            return None;
+        }
+        self.state = state;
+        if state == TransportState::Connected {
+            // The receiver has missed what was not sent: its pictures start anew.
+            self.consumers.iter_mut().for_each(Consumer::restart);
+        }
+        Some(state)
+    }
+
+    /// Hands a packet to one of the consumers. Returns whether it was sent.
+    pub fn forward(&mut self, consumer: usize, packet: &Packet, now: Instant) -> bool {
+        #[cfg(test)]
+        assert!(!std::mem::take(&mut self.panic_next), "a panic that a test asked for");
+        if self.state != TransportState::Connected {
+            return false;
+        }
+        self.consumers[consumer].forward(packet, &mut self.rtc, now)
+    }
+
+    pub fn request_key_frame(&mut self, ssrc: Ssrc) {
+        if let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
+    }
+
+    /// How much is worth probing for.
+    pub fn set_desired(&mut self, desired_bps: u64) {
+        if std::mem::replace(&mut self.desired_bps, desired_bps) != desired_bps {
+            self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(desired_bps));
+        }
+    }
+
+    pub fn snapshot(&self) -> TransportStats {
+        let (received, sent) = self.counters.totals();
+        TransportStats {
+            estimate_bps: self.estimate_bps,
+            nacks_in: sent.nacks,
+            plis_in: sent.plis,
+            nacks_out: received.nacks,
+            plis_out: received.plis,
+            ..self.stats.clone()
+        }
+    }
+
+    /// Tells the peer that this is the end.
+    pub fn close(&mut self, environment: &Environment, outbox: &mut Outbox, now: Instant) {
+        if self.rtc.close().is_ok() {
+            let mut events = Vec::new();
+            self.advance(now);
+            self.drain(environment, outbox, &mut events, now);
+        }
+    }
+
+    pub fn fail(&mut self, message: &str) {
+        self.failure.get_or_insert(Failure::Failed(message.to_owned()));
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    nacks: u64,
+    plis: u64,
+}
+
+/// What str0m counted, of each stream, in total.
+#[derive(Debug, Default)]
+struct Counters(Vec<(Mid, Option<Rid>, bool, Counts)>);
+
+impl Counters {
+    fn note(&mut self, mid: Mid, rid: Option<Rid>, sent: bool, counts: Counts) {
+        match self.0.iter_mut().find(|entry| (entry.0, entry.1, entry.2) == (mid, rid, sent)) {
+            Some(entry) => entry.3 = counts,
+            None => self.0.push((mid, rid, sent, counts)),
+        }
+    }
+
+    /// Of what is received, and of what is sent.
+    fn totals(&self) -> (Counts, Counts) {
+        let total = |sent| {
+            let entries = self.0.iter().filter(|entry| entry.2 == sent);
+            entries.fold(Counts::default(), |sum, entry| Counts {
+                nacks: sum.nacks + entry.3.nacks,
+                plis: sum.plis + entry.3.plis,
+            })
+        };
+        (total(false), total(true))
+    }
+}
+
+/// str0m knows the announced addresses only, so that its candidates show them.
+fn announced(addresses: &[LocalAddress], received: &Received<'_>) -> Option<SocketAddr> {
+    let matches = |address: &&LocalAddress| {
+        address.protocol == received.protocol && address.bound == received.destination
+    };
+    addresses.iter().find(matches).map(|address| address.announced)
+}
+
+fn bound(addresses: &[LocalAddress], protocol: Protocol, announced: SocketAddr) -> Option<SocketAddr> {
+    let matches = |address: &&LocalAddress| address.protocol == protocol && address.announced == announced;
+    addresses.iter().find(matches).map(|address| address.bound)
+}
+
+fn candidate(address: &LocalAddress) -> Option<Candidate> {
+    match address.protocol {
+        Protocol::Udp => Candidate::builder().udp().host(address.announced).build().ok(),
+        Protocol::Tcp => {
+            Candidate::builder().tcp().host(address.announced).tcptype(TcpType::Passive).build().ok()
+        }
+    }
+}
+
+fn wire_protocol(protocol: Protocol) -> net::Protocol {
+    match protocol {
+        Protocol::Udp => net::Protocol::Udp,
+        Protocol::Tcp => net::Protocol::Tcp,
+    }
+}
+
+/// Video orientation is left out on purpose: phones then send upright pictures.
+fn extensions() -> ExtensionMap {
+    let mut map = ExtensionMap::empty();
+    map.set(1, Extension::AudioLevel);
+    map.set(2, Extension::AbsoluteSendTime);
+    map.set(3, Extension::TransportSequenceNumber);
+    map.set(4, Extension::RtpMid);
+    map.set(10, Extension::RtpStreamId);
+    map.set(11, Extension::RepairedRtpStreamId);
+    map
+}
+
+fn add_codecs(config: &mut CodecConfig, video_codecs: &[Codec]) {
+    let opus = FormatParams {
+        min_p_time: Some(10),
+        use_inband_fec: Some(true),
+        use_dtx: Some(true),
+        ..FormatParams::default()
+    };
+    let khz48 = Frequency::FORTY_EIGHT_KHZ;
+    config.add_config(111.into(), None, WireCodec::Opus, khz48, Some(2), opus);
+    for codec in video_codecs {
+        match codec {
+            // Constrained baseline first, which room systems decode, then plain baseline, which
+            // browsers offer beside it.
+            Codec::H264 => {
+                config.add_h264(106.into(), Some(107.into()), true, 0x42e01f);
+                config.add_h264(108.into(), Some(109.into()), true, 0x42001f);
+            }
+            Codec::Vp8 => config.add_config(
+                96.into(),
+                Some(97.into()),
+                WireCodec::Vp8,
+                Frequency::NINETY_KHZ,
+                None,
+                FormatParams::default(),
+            ),
+            Codec::Opus | Codec::Vp9 | Codec::Av1 => {}
+        }
+    }
+}
+
+fn codec(codec: WireCodec) -> Option<Codec> {
+    match codec {
+        WireCodec::Opus => Some(Codec::Opus),
+        WireCodec::H264 => Some(Codec::H264),
+        WireCodec::Vp8 => Some(Codec::Vp8),
+        _ => None,
+    }
+}
+
+/// Only what the peer has in this m-line: a payload type of ours that it never accepted would be
+/// garbage to it.
+fn payload_types(rtc: &Rtc, mid: Mid) -> PayloadTypes {
+    let Some(media) = rtc.media(mid) else { return PayloadTypes::default() };
+    let of = |wanted: WireCodec| {
+        let params = rtc.codec_config().params().iter();
+        let mut accepted = params
+            .filter(|params| params.spec().codec == wanted && media.remote_pts().contains(&params.pt()));
+        accepted.next().map(|params| params.pt())
+    };
+    PayloadTypes { opus: of(WireCodec::Opus), h264: of(WireCodec::H264), vp8: of(WireCodec::Vp8) }
+}
