@@ -233,3 +233,186 @@ fn wanted_encoding(demand: &Demand<'_>) -> Option<u8> {
     let covering = demand.encodings.iter().find(covers);
     covering.or(demand.encodings.last()).map(|encoding| encoding.index)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn encoding(index: u8, width: u16, kbps: u64) -> Encoding {
+        let size = VideoSize { width, height: width / 16 * 9 };
+        Encoding { index, size: Some(size), bitrate_bps: Some(kbps * 1_000), temporal_layers: 1 }
+    }
+
+    /// H.264 in three sizes, as a 720p camera sends it.
+    const CAMERA: [Encoding; 3] = [encoding(0, 320, 150), encoding(1, 640, 500), encoding(2, 1280, 1_500)];
+    const SCREEN: [Encoding; 1] = [encoding(0, 1920, 1_000)];
+    const VOICE: [Encoding; 1] = [Encoding { size: None, bitrate_bps: Some(40_000), ..encoding(0, 0, 0) }];
+
+    fn demand(content: Content, tile_width: u16, encodings: &[Encoding]) -> Demand<'_> {
+        let tile = Some(VideoSize { width: tile_width, height: tile_width / 16 * 9 });
+        Demand { content, tile, encodings, current: None }
+    }
+
+    fn camera(tile_width: u16) -> Demand<'static> {
+        demand(Content::Camera, tile_width, &CAMERA)
+    }
+
+    fn screen() -> Demand<'static> {
+        demand(Content::Screen, 1920, &SCREEN)
+    }
+
+    fn voice() -> Demand<'static> {
+        Demand { tile: None, ..demand(Content::Microphone, 0, &VOICE) }
+    }
+
+    /// Encodings of the targets.
+    fn encodings(estimate_kbps: u64, demands: &[Demand<'_>]) -> Vec<Option<u8>> {
+        let targets = allocate(Some(estimate_kbps * 1_000), demands).targets;
+        targets.into_iter().map(|target| target.map(|layer| layer.encoding)).collect()
+    }
+
+    #[test]
+    fn a_tile_gets_the_smallest_layer_that_covers_it() {
+        for (tile, wanted) in [(1, 0), (160, 0), (320, 0), (400, 0), (416, 1), (800, 1), (816, 2), (3_840, 2)]
+        {
+            assert_eq!(encodings(100_000, &[camera(tile)]), [Some(wanted)], "a tile of {tile}");
+        }
+        assert_eq!(encodings(100_000, &[Demand { tile: None, ..camera(1) }]), [Some(2)]);
+        // A portrait picture covers a tile when its height does.
+        let portrait =
+            [Encoding { size: Some(VideoSize { width: 180, height: 320 }), ..CAMERA[0] }, CAMERA[1]];
+        assert_eq!(encodings(100_000, &[demand(Content::Camera, 640, &portrait)]), [Some(0)]);
+    }
+
+    #[test]
+    fn the_order_of_needs() {
+        let audio_kbps = AUDIO_BPS / 1_000;
+        for (estimate_kbps, demands, expected) in [
+            // Audio is sent whatever the estimate, and set aside before pictures.
+            (0, vec![voice(), voice()], vec![Some(0), Some(0)]),
+            (150 + audio_kbps, vec![camera(320), voice()], vec![Some(0), Some(0)]),
+            (96 + audio_kbps, vec![camera(320), voice()], vec![None, Some(0)]),
+            // A screen comes before cameras, wherever it stands.
+            (1_100, vec![camera(320), screen()], vec![None, Some(0)]),
+            (1_150, vec![camera(320), screen()], vec![Some(0), Some(0)]),
+            // The lowest for everyone comes before more for anyone.
+            (460, vec![camera(1280), camera(1280), camera(1280)], vec![Some(0), Some(0), Some(0)]),
+            (300, vec![camera(1280), camera(1280), camera(1280)], vec![Some(0), Some(0), None]),
+            // Then one step each in turn.
+            (1_400, vec![camera(1280), camera(1280)], vec![Some(1), Some(1)]),
+            (2_400, vec![camera(1280), camera(1280)], vec![Some(2), Some(1)]),
+            (3_600, vec![camera(1280), camera(1280)], vec![Some(2), Some(2)]),
+            // A small tile leaves its share to others.
+            (2_000, vec![camera(320), camera(1280)], vec![Some(0), Some(2)]),
+        ] {
+            assert_eq!(encodings(estimate_kbps, &demands), expected, "at {estimate_kbps} kbit/s");
+        }
+    }
+
+    #[test]
+    fn one_picture_is_sent_even_if_it_does_not_quite_fit() {
+        assert_eq!(encodings(98, &[camera(320), camera(320)]), [Some(0), None]);
+        assert_eq!(encodings(97, &[camera(320), camera(320)]), [None, None]);
+    }
+
+    #[test]
+    fn going_up_needs_more_room_than_staying() {
+        let at = |encoding| Demand { current: Some(Layer::whole(encoding)), ..camera(1280) };
+        for (estimate_kbps, from_low, from_high) in [
+            (1_400, 1, 1),
+            (1_510, 1, 2),
+            (1_700, 1, 2),
+            (1_780, 2, 2),
+            (510, 0, 1),
+            (600, 1, 1),
+            (490, 0, 0),
+        ] {
+            let targets = [at(0), at(2)].map(|demand| encodings(estimate_kbps, &[demand])[0]);
+            assert_eq!(targets, [Some(from_low), Some(from_high)], "at {estimate_kbps} kbit/s");
+        }
+    }
+
+    #[test]
+    fn temporal_layers_are_the_lowest_steps() {
+        let vp8 = CAMERA.map(|encoding| Encoding { temporal_layers: 3, ..encoding });
+        for (estimate_kbps, layer) in [
+            (70, Layer { encoding: 0, temporal: 0 }),
+            (110, Layer { encoding: 0, temporal: 1 }),
+            (180, Layer::whole(0)),
+            (600, Layer::whole(1)),
+        ] {
+            let targets =
+                allocate(Some(estimate_kbps * 1_000), &[demand(Content::Camera, 1280, &vp8)]).targets;
+            assert_eq!(targets, [Some(layer)], "at {estimate_kbps} kbit/s");
+        }
+    }
+
+    #[test]
+    fn before_the_first_estimate_everyone_gets_a_small_picture() {
+        let vp8 =
+            CAMERA.map(|encoding| Encoding { bitrate_bps: None, size: None, temporal_layers: 3, ..encoding });
+        let mut demands = vec![voice(); 3];
+        demands.extend([demand(Content::Camera, 320, &vp8); 9]);
+        let allocation = allocate(None, &demands);
+        assert!(allocation.targets.iter().all(Option::is_some), "{allocation:?}");
+        assert!(allocation.allocated_bps <= ESTIMATE_START_BPS);
+    }
+
+    #[test]
+    fn a_source_that_sends_nothing_takes_nothing() {
+        let nothing = demand(Content::Camera, 1280, &[]);
+        let allocation = allocate(Some(1_000_000), &[nothing]);
+        assert_eq!(allocation, Allocation { targets: vec![None], ..Allocation::default() });
+    }
+
+    #[test]
+    fn m7_a_forged_estimate_gets_the_top_layer_and_no_more() {
+        let allocation = allocate(Some(u64::MAX), &[camera(1280), camera(320), voice()]);
+        assert_eq!(allocation.targets, [2, 0, 0].map(|encoding| Some(Layer::whole(encoding))));
+        assert_eq!(allocation.allocated_bps, 1_650_000 + AUDIO_BPS);
+        assert_eq!(allocation.desired_bps, (1_650_000 + AUDIO_BPS) * DESIRED_PERCENT / 100);
+    }
+
+    #[test]
+    fn what_is_desired_does_not_depend_on_what_is_there() {
+        let demands = [camera(1280), screen(), voice()];
+        let desired = |kbps: u64| allocate(Some(kbps * 1_000), &demands).desired_bps;
+        assert_eq!(desired(100), desired(100_000));
+        assert_eq!(desired(100), (1_500_000 + 1_000_000 + AUDIO_BPS) * DESIRED_PERCENT / 100);
+    }
+
+    fn any_demand() -> impl Strategy<Value = (Content, u16, Option<u8>, u8)> {
+        let content = prop_oneof![Just(Content::Camera), Just(Content::Screen), Just(Content::Microphone)];
+        (content, 1..4_000u16, proptest::option::of(0..3u8), 1..5u8)
+    }
+
+    proptest! {
+        #[test]
+        fn the_estimate_is_kept_and_more_of_it_never_means_less(
+            wishes in proptest::collection::vec(any_demand(), 0..20),
+            estimate_kbps in 0..20_000u64,
+            more_kbps in 0..5_000u64,
+        ) {
+            let layered: Vec<[Encoding; 3]> = wishes.iter()
+                .map(|(_, _, _, temporal_layers)| CAMERA.map(|e| Encoding { temporal_layers: *temporal_layers, ..e }))
+                .collect();
+            let demands: Vec<Demand<'_>> = wishes.iter().zip(&layered)
+                .map(|((content, tile, current, _), encodings)| Demand {
+                    current: current.map(Layer::whole),
+                    ..demand(*content, *tile, if content.is_audio() { &VOICE } else { encodings })
+                })
+                .collect();
+            let audio_bps = wishes.iter().filter(|wish| wish.0.is_audio()).count() as u64 * AUDIO_BPS;
+            let allocation = allocate(Some(estimate_kbps * 1_000), &demands);
+            let first_picture_bps = 150_000;
+            let limit = (estimate_kbps * 1_000).max(audio_bps) + first_picture_bps;
+            prop_assert!(allocation.allocated_bps <= limit, "{allocation:?}");
+
+            let richer = allocate(Some((estimate_kbps + more_kbps) * 1_000), &demands);
+            let shown = |allocation: &Allocation| allocation.targets.iter().flatten().count();
+            prop_assert!(shown(&richer) >= shown(&allocation));
+        }
+    }
+}

@@ -84,6 +84,12 @@ pub struct Transmit {
     pub contents: Vec<u8>,
 }
 
+impl AsRef<[u8]> for Transmit {
+    fn as_ref(&self) -> &[u8] {
+        &self.contents
+    }
+}
+
 /// Traffic class of a datagram; the shell turns it into a DSCP (RFC 8837).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {

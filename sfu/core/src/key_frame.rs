@@ -111,3 +111,127 @@ impl KeyFrameRequests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// Asks every `interval` for `length` and counts what reaches the publisher, who answers after
+    /// `answer`, if at all.
+    fn storm(
+        reason: Reason,
+        interval: Duration,
+        length: Duration,
+        answer: Option<Duration>,
+    ) -> Vec<Duration> {
+        let start = Instant::now();
+        let mut requests = KeyFrameRequests::default();
+        let mut sent = Vec::new();
+        let mut answered_at = None;
+        let mut now = start;
+        let mut asked_at = start;
+        while now < start + length {
+            if answered_at.is_some_and(|at| at <= now) {
+                requests.handle_key_frame(now);
+                answered_at = None;
+            }
+            if now >= asked_at {
+                requests.request(reason, now);
+                asked_at += interval;
+            }
+            if requests.poll(now) {
+                sent.push(now - start);
+                answered_at = answer.map(|answer| now + answer);
+            }
+            now += MILLISECOND;
+        }
+        sent
+    }
+
+    #[test]
+    fn m9_a_storm_reaches_the_publisher_once_a_second_after_the_burst() {
+        let minute = Duration::from_secs(60);
+        for answer in [None, Some(5 * MILLISECOND), Some(80 * MILLISECOND)] {
+            let sent = storm(Reason::Lost, MILLISECOND, minute, answer).len();
+            assert!((60..=62).contains(&sent), "{sent} requests in a minute, answered {answer:?}");
+            let sent = storm(Reason::Switch, MILLISECOND, minute, answer).len();
+            assert!((61..=63).contains(&sent), "{sent} requests in a minute, answered {answer:?}");
+        }
+    }
+
+    #[test]
+    fn m9_requests_of_many_receivers_are_one() {
+        let start = Instant::now();
+        let mut requests = KeyFrameRequests::default();
+        for receiver in 0..40 {
+            requests.request(Reason::Lost, start + receiver * MILLISECOND);
+            assert!(!requests.poll(start + receiver * MILLISECOND));
+        }
+        assert_eq!(requests.poll_timeout(), Some(start + GATHER));
+        assert!(requests.poll(start + GATHER));
+        assert_eq!(requests.poll_timeout(), None);
+
+        // Those that ask while it is on its way, or have not seen it yet, wait for it.
+        requests.request(Reason::Lost, start + 100 * MILLISECOND);
+        assert_eq!(requests.poll_timeout(), Some(start + GATHER + UNDER_WAY));
+        requests.handle_key_frame(start + 120 * MILLISECOND);
+        assert_eq!(requests.poll_timeout(), None);
+        requests.request(Reason::Lost, start + 130 * MILLISECOND);
+        assert_eq!(requests.poll_timeout(), Some(start + 120 * MILLISECOND + UNDER_WAY));
+    }
+
+    #[test]
+    fn m9_a_switch_outranks_a_pli() {
+        let start = Instant::now();
+        let mut requests = KeyFrameRequests::default();
+        // A storm of PLI never takes the last token, so the switch is served at once.
+        let mut now = start;
+        let mut sent = 0;
+        while now < start + 900 * MILLISECOND {
+            requests.request(Reason::Lost, now);
+            if requests.poll(now) {
+                sent += 1;
+                requests.handle_key_frame(now);
+            }
+            now += 10 * MILLISECOND;
+        }
+        assert_eq!(sent, BURST - 1);
+        requests.request(Reason::Switch, now);
+        assert!(requests.poll_timeout().is_some_and(|due| due <= now));
+        assert!(requests.poll(now));
+
+        // And one that joins a waiting PLI does not wait for others to gather.
+        let mut requests = KeyFrameRequests::default();
+        requests.request(Reason::Lost, start);
+        requests.request(Reason::Switch, start + MILLISECOND);
+        assert!(requests.poll(start + MILLISECOND));
+    }
+
+    #[test]
+    fn a_lost_request_is_repeated_when_it_is_still_wanted() {
+        let sent = storm(Reason::Switch, 20 * MILLISECOND, 600 * MILLISECOND, None);
+        assert_eq!(sent, [Duration::ZERO, UNDER_WAY, 2 * UNDER_WAY]);
+    }
+
+    #[test]
+    fn an_idle_bucket_fills_up_and_no_further() {
+        let start = Instant::now();
+        let mut requests = KeyFrameRequests::default();
+        let mut burst = |from: Instant| {
+            let times = (0..20).map(|nth| from + nth * MILLISECOND);
+            times
+                .filter(|now| {
+                    requests.request(Reason::Switch, *now);
+                    let sent = requests.poll(*now);
+                    requests.handle_key_frame(*now);
+                    sent
+                })
+                .count()
+        };
+        assert_eq!(burst(start), 3);
+        assert_eq!(burst(start + Duration::from_millis(1_500)), 1);
+        assert_eq!(burst(start + Duration::from_secs(3_600)), 3);
+    }
+}

@@ -286,3 +286,6 @@ fn chunks<const WORDS: usize>(from: u64, to: u64) -> impl Iterator<Item = (usize
         (index as usize % WORDS, u64::MAX >> (64 - (high - low)) << low)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,3 +163,216 @@ impl Selector {
 fn joinable(packet: &IncomingPacket) -> bool {
     packet.info.layer_sync && packet.info.frame_start
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::PacketInfo;
+    use Selection::{Ignore, Pass, Skip, Start};
+
+    const FRAME: Duration = Duration::from_millis(33);
+
+    /// A source with encodings of one packet a frame, and a consumer's selector.
+    struct Script {
+        selector: Selector,
+        now: Instant,
+        sequence_number: u64,
+    }
+
+    impl Script {
+        fn new(encodings: u8, target: Option<Layer>) -> Self {
+            let mut selector = Selector::default();
+            selector.switch_source(encodings, target);
+            Script { selector, now: Instant::now(), sequence_number: 100 }
+        }
+
+        fn send(&mut self, encoding: u8, info: PacketInfo) -> Selection {
+            self.sequence_number += 1;
+            self.send_numbered(self.sequence_number, encoding, info)
+        }
+
+        fn send_numbered(&mut self, sequence_number: u64, encoding: u8, info: PacketInfo) -> Selection {
+            self.selector.select(&IncomingPacket { encoding, sequence_number, timestamp: 0, info }, self.now)
+        }
+
+        fn key(&mut self, encoding: u8) -> Selection {
+            self.send(encoding, PacketInfo { key_frame: true, frame_start: true, ..PacketInfo::default() })
+        }
+
+        fn delta(&mut self, encoding: u8) -> Selection {
+            self.layer(encoding, 0, false)
+        }
+
+        fn layer(&mut self, encoding: u8, temporal_layer: u8, layer_sync: bool) -> Selection {
+            self.send(
+                encoding,
+                PacketInfo { temporal_layer, layer_sync, frame_start: true, ..PacketInfo::default() },
+            )
+        }
+
+        /// A second of frames of these encodings.
+        fn flow(&mut self, encodings: &[u8]) {
+            for _ in 0..30 {
+                self.now += FRAME;
+                for encoding in encodings {
+                    self.delta(*encoding);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_passes_before_a_key_frame() {
+        let mut script = Script::new(3, Some(Layer::whole(2)));
+        assert_eq!(script.delta(2), Ignore);
+        assert_eq!(script.selector.key_frame_wanted(), Some(2));
+        assert_eq!(script.key(2), Start);
+        assert_eq!(script.delta(2), Pass);
+        assert_eq!(script.delta(1), Ignore);
+        assert_eq!(script.key(2), Pass);
+        assert_eq!(script.selector.key_frame_wanted(), None);
+    }
+
+    #[test]
+    fn the_present_encoding_goes_on_until_the_key_frame_of_the_next() {
+        let mut script = Script::new(3, Some(Layer::whole(0)));
+        script.key(0);
+        script.selector.set_target(Some(Layer::whole(2)));
+        assert_eq!(script.selector.key_frame_wanted(), Some(2));
+        assert_eq!([script.delta(0), script.delta(1), script.delta(2)], [Pass, Ignore, Ignore]);
+        // The one in between is not worth a switch.
+        assert_eq!(script.key(1), Ignore);
+        assert_eq!(script.key(2), Start);
+        assert_eq!([script.delta(0), script.delta(1), script.delta(2)], [Ignore, Ignore, Pass]);
+        script.selector.set_target(Some(Layer::whole(1)));
+        assert_eq!([script.delta(2), script.key(1), script.delta(2)], [Pass, Start, Ignore]);
+    }
+
+    #[test]
+    fn the_first_picture_is_any_that_is_not_too_large() {
+        let mut script = Script::new(3, Some(Layer::whole(1)));
+        assert_eq!(script.key(2), Ignore);
+        assert_eq!(script.key(0), Start);
+        assert_eq!(script.selector.key_frame_wanted(), Some(1));
+        assert_eq!([script.delta(0), script.key(1), script.delta(0)], [Pass, Start, Ignore]);
+    }
+
+    #[test]
+    fn of_an_old_source_nothing_passes() {
+        let mut script = Script::new(3, Some(Layer::whole(1)));
+        script.key(1);
+        script.selector.switch_source(2, Some(Layer::whole(1)));
+        assert_eq!(script.selector.current(), None);
+        assert_eq!(script.delta(1), Ignore);
+        // The new one has no third encoding.
+        assert_eq!(script.key(2), Ignore);
+        assert_eq!(script.key(1), Start);
+    }
+
+    #[test]
+    fn an_encoding_that_never_comes_is_not_waited_for() {
+        let mut script = Script::new(3, Some(Layer::whole(2)));
+        script.key(0);
+        assert_eq!(script.selector.key_frame_wanted(), Some(2));
+        script.flow(&[0, 1]);
+        assert_eq!(script.selector.key_frame_wanted(), Some(1));
+        assert_eq!(script.key(1), Start);
+        assert_eq!(script.selector.key_frame_wanted(), None);
+        // When it comes after all, it is wanted again.
+        script.delta(2);
+        assert_eq!(script.selector.key_frame_wanted(), Some(2));
+        assert_eq!(script.key(2), Start);
+    }
+
+    #[test]
+    fn an_encoding_that_stops_is_left_for_the_next_smaller() {
+        let mut script = Script::new(3, Some(Layer::whole(2)));
+        script.key(2);
+        script.flow(&[0, 1, 2]);
+        assert_eq!(script.selector.key_frame_wanted(), None);
+        script.flow(&[0, 1]);
+        assert_eq!(script.selector.key_frame_wanted(), Some(1));
+        assert_eq!(script.key(1), Start);
+        script.flow(&[2]);
+        assert_eq!(script.selector.key_frame_wanted(), Some(2), "only the largest is left");
+    }
+
+    #[test]
+    fn a_still_picture_is_not_one_that_stopped() {
+        let mut script = Script::new(2, Some(Layer::whole(1)));
+        script.key(1);
+        for _ in 0..10 {
+            script.now += Duration::from_secs(3);
+            script.delta(0);
+            assert_eq!(script.selector.key_frame_wanted(), None);
+            script.now += Duration::from_millis(5);
+            assert_eq!(script.delta(1), Pass);
+        }
+    }
+
+    #[test]
+    fn a_key_frame_whose_start_comes_late_is_no_start() {
+        let mut script = Script::new(1, Some(Layer::whole(0)));
+        let key = PacketInfo { key_frame: true, frame_start: true, ..PacketInfo::default() };
+        assert_eq!(script.send_numbered(11, 0, PacketInfo::default()), Ignore);
+        assert_eq!(script.send_numbered(10, 0, key), Ignore);
+        assert_eq!(script.selector.key_frame_wanted(), Some(0));
+        assert_eq!(script.send_numbered(12, 0, key), Start);
+    }
+
+    #[test]
+    fn temporal_layers_above_the_target_are_left_out() {
+        let mut script = Script::new(1, Some(Layer { encoding: 0, temporal: 1 }));
+        script.key(0);
+        let passed = [0, 2, 1, 2].map(|temporal| script.layer(0, temporal, false));
+        assert_eq!(passed, [Pass, Skip, Pass, Skip]);
+        // Down at once.
+        script.selector.set_target(Some(Layer { encoding: 0, temporal: 0 }));
+        assert_eq!([0, 2, 1, 2].map(|temporal| script.layer(0, temporal, true)), [Pass, Skip, Skip, Skip]);
+    }
+
+    #[test]
+    fn a_temporal_layer_is_joined_where_it_may_be_and_one_at_a_time() {
+        let mut script = Script::new(1, Some(Layer { encoding: 0, temporal: 0 }));
+        script.key(0);
+        script.selector.set_target(Some(Layer::whole(0)));
+        assert_eq!(script.layer(0, 1, false), Skip);
+        // Layer 2 could be joined, but what comes of layer 1 after it could not be decoded.
+        assert_eq!(script.layer(0, 2, true), Skip);
+        assert_eq!(script.layer(0, 1, true), Pass);
+        assert_eq!(script.layer(0, 2, false), Skip);
+        assert_eq!(script.layer(0, 1, false), Pass);
+        assert_eq!(script.layer(0, 2, true), Pass);
+        assert_eq!(script.layer(0, 2, false), Pass);
+    }
+
+    #[test]
+    fn a_key_frame_joins_all_temporal_layers() {
+        let mut script = Script::new(1, Some(Layer { encoding: 0, temporal: 0 }));
+        script.key(0);
+        script.selector.set_target(Some(Layer { encoding: 0, temporal: 2 }));
+        assert_eq!(script.key(0), Pass);
+        assert_eq!([2, 1].map(|temporal| script.layer(0, temporal, false)), [Pass, Pass]);
+    }
+
+    #[test]
+    fn without_a_target_nothing_is_sent_or_asked_for() {
+        let mut script = Script::new(2, Some(Layer::whole(0)));
+        script.key(0);
+        script.selector.set_target(None);
+        assert_eq!([script.delta(0), script.key(0)], [Ignore, Ignore]);
+        assert_eq!(script.selector.key_frame_wanted(), None);
+        script.selector.set_target(Some(Layer::whole(0)));
+        assert_eq!([script.delta(0), script.key(0)], [Ignore, Start]);
+        assert_eq!(Selector::default().key_frame_wanted(), None);
+    }
+
+    #[test]
+    fn padding_is_skipped_and_starts_nothing() {
+        let mut script = Script::new(1, Some(Layer::whole(0)));
+        let padding = PacketInfo { empty: true, ..PacketInfo::default() };
+        assert_eq!(script.send(0, padding), Ignore);
+        script.key(0);
+        assert_eq!(script.send(0, padding), Skip);
+    }
+}

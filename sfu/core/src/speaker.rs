@@ -258,3 +258,235 @@ pub fn assign<T: Copy + PartialEq>(held: &[Option<T>], candidates: &[T]) -> Vec<
     }
     slots
 }
+
+#[cfg(test)]
+mod tests {
+    use broletto_control::{Epoch, Id};
+    use broletto_loadtest::link::Random;
+
+    use super::*;
+
+    const PACKET: Duration = Duration::from_millis(20);
+    const QUIET: u8 = 75;
+    const VOICE: u8 = 30;
+
+    fn producer(serial: u32) -> ProducerId {
+        ProducerId(Id::new(Epoch(1), serial))
+    }
+
+    /// A room whose microphones send a packet every 20 ms.
+    struct Script {
+        speakers: Speakers,
+        now: Instant,
+        count: u32,
+        order_changes: usize,
+        notified: Vec<(Instant, Vec<SpeakerLevel>)>,
+    }
+
+    impl Script {
+        fn new(count: u32) -> Self {
+            let now = Instant::now();
+            let mut speakers = Speakers::default();
+            for serial in 0..count {
+                speakers.add(producer(serial), now);
+            }
+            let mut script = Script { speakers, now, count, order_changes: 0, notified: Vec::new() };
+            script.run(1_000, |_| Some((QUIET, None)));
+            script
+        }
+
+        /// `level` gives level and voice bit of each, or None for no packet at all.
+        fn run(&mut self, ms: u64, mut level: impl FnMut(u32) -> Option<(u8, Option<bool>)>) {
+            let end = self.now + Duration::from_millis(ms);
+            while self.now < end {
+                self.now += PACKET;
+                for serial in 0..self.count {
+                    if let Some((level, voice)) = level(serial) {
+                        self.speakers.handle_level(producer(serial), level, voice, self.now);
+                    }
+                }
+                self.order_changes += usize::from(self.speakers.handle_timeout(self.now));
+                if let Some(levels) = self.speakers.poll_levels(self.now) {
+                    self.notified.push((self.now, levels));
+                }
+            }
+        }
+
+        fn speak(&mut self, ms: u64, who: &[u32]) {
+            self.run(ms, |serial| Some((if who.contains(&serial) { VOICE } else { QUIET }, None)));
+        }
+
+        fn order(&self) -> Vec<u32> {
+            self.speakers.order().iter().map(|producer| producer.0.serial).collect()
+        }
+
+        /// Who was notified last, loudest first.
+        fn speaking(&self) -> Vec<u32> {
+            let last = self.notified.last().map(|(_, levels)| levels.as_slice()).unwrap_or_default();
+            last.iter().map(|speaker| speaker.producer.0.serial).collect()
+        }
+    }
+
+    #[test]
+    fn a_speaker_is_known_within_four_tenths_of_a_second() {
+        let mut script = Script::new(4);
+        assert_eq!((script.order(), script.speaking()), (vec![0, 1, 2, 3], vec![]));
+        script.speak(100, &[2]);
+        assert_eq!(script.order(), [0, 1, 2, 3]);
+        script.speak(300, &[2]);
+        assert_eq!((script.order(), script.speaking()), (vec![2, 0, 1, 3], vec![2]));
+    }
+
+    #[test]
+    fn a_cough_is_no_speaker() {
+        let mut script = Script::new(3);
+        for _ in 0..10 {
+            script.speak(120, &[1]);
+            script.speak(1_000, &[]);
+        }
+        assert_eq!((script.order(), script.notified.len()), (vec![0, 1, 2], 0));
+    }
+
+    #[test]
+    fn pauses_between_words_do_not_flap() {
+        let mut script = Script::new(3);
+        script.speak(1_000, &[1]);
+        let changes = script.order_changes;
+        for _ in 0..20 {
+            script.speak(300, &[]);
+            script.speak(500, &[1]);
+            assert_eq!(script.speaking(), [1]);
+        }
+        assert_eq!(script.order_changes, changes);
+        script.speak(1_500, &[]);
+        assert!(script.speaking().is_empty());
+        assert_eq!(script.order(), [1, 0, 2], "who spoke last stays in front");
+    }
+
+    #[test]
+    fn who_spoke_last_comes_first() {
+        let mut script = Script::new(5);
+        for speaker in [3, 0, 4] {
+            script.speak(1_000, &[speaker]);
+            script.speak(1_000, &[]);
+        }
+        assert_eq!(script.order(), [4, 0, 3, 1, 2]);
+    }
+
+    #[test]
+    fn an_interjection_does_not_take_the_floor() {
+        let mut script = Script::new(3);
+        script.speak(2_000, &[1]);
+        script.speak(600, &[1, 2]);
+        assert_eq!(script.order(), [1, 2, 0]);
+        script.speak(2_000, &[1]);
+        assert_eq!(script.order(), [1, 2, 0]);
+        // Once the floor is free, who still speaks has it.
+        script.speak(600, &[1, 0]);
+        script.speak(1_500, &[0]);
+        assert_eq!(script.order(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn somebody_much_louder_is_heard_over_one_who_goes_on() {
+        let mut script = Script::new(2);
+        let levels = |serial| Some((if serial == 0 { 40 } else { 25 }, None));
+        script.speak(1_000, &[0]);
+        script.run(600, levels);
+        assert_eq!(script.order(), [0, 1]);
+        script.run(1_500, levels);
+        assert_eq!(script.order(), [1, 0]);
+    }
+
+    #[test]
+    fn noise_is_not_a_voice() {
+        let mut script = Script::new(3);
+        let mut random = Random::new(5);
+        // A fan of -42 dBov, give or take 4 dB, is learned; over it a voice of -25 dBov is heard.
+        script.run(10_000, |serial| {
+            Some((if serial == 1 { 38 + (random.bits() % 9) as u8 } else { QUIET }, None))
+        });
+        assert!(script.speaking().is_empty());
+        let changes = script.order_changes;
+        script.run(30_000, |serial| {
+            Some((if serial == 1 { 38 + (random.bits() % 9) as u8 } else { QUIET }, None))
+        });
+        assert_eq!(script.order_changes, changes);
+        script.run(600, |serial| Some((if serial == 1 { 25 } else { QUIET }, None)));
+        assert_eq!(script.speaking(), [1]);
+    }
+
+    #[test]
+    fn an_unset_voice_bit_is_believed_and_a_set_one_is_not() {
+        let mut script = Script::new(2);
+        script.run(2_000, |serial| Some((if serial == 0 { VOICE } else { 90 }, Some(serial == 1))));
+        assert!(script.speaking().is_empty());
+        script.run(600, |serial| Some((if serial == 0 { VOICE } else { 90 }, Some(true))));
+        assert_eq!(script.speaking(), [0]);
+    }
+
+    #[test]
+    fn whoever_sends_nothing_is_silent() {
+        let mut script = Script::new(2);
+        script.speak(1_000, &[1]);
+        script.run(1_500, |_| None);
+        assert!(script.speaking().is_empty());
+        script.speak(1_000, &[1]);
+        script.speakers.silence(producer(1));
+        script.run(200, |_| None);
+        assert!(script.speaking().is_empty());
+        script.speakers.remove(producer(1));
+        assert_eq!(script.order(), [0]);
+        script.speak(400, &[1]);
+        assert_eq!(script.order(), [0], "who is gone is not heard");
+    }
+
+    #[test]
+    fn at_most_five_are_notified_and_five_times_a_second() {
+        let mut script = Script::new(9);
+        let mut random = Random::new(3);
+        script.run(10_000, |serial| Some((20 + serial as u8 + (random.bits() % 5) as u8, None)));
+        assert!(script.notified.iter().all(|(_, levels)| levels.len() <= NOTIFIED_MAX));
+        assert!(script.notified.iter().all(|(_, levels)| levels.is_sorted_by_key(|speaker| speaker.level)));
+        assert!(script.notified.windows(2).all(|pair| pair[1].0 - pair[0].0 >= NOTIFY_PERIOD));
+        assert!((40..=50).contains(&script.notified.len()), "{}", script.notified.len());
+    }
+
+    #[test]
+    fn the_first_syllable_is_heard_before_the_speaker_is_known() {
+        let mut script = Script::new(4);
+        script.speak(1_000, &[1]);
+        script.speak(60, &[1, 3]);
+        let audible: Vec<u32> =
+            script.speakers.audible_order().iter().map(|producer| producer.0.serial).collect();
+        assert_eq!(audible, [1, 3, 0, 2]);
+        assert_eq!(script.order(), [1, 0, 2, 3]);
+    }
+
+    #[test]
+    fn slots_swap_and_do_not_reshuffle() {
+        let none: Option<char> = None;
+        for (held, candidates, expected) in [
+            (vec![], vec!['a'], vec![]),
+            (vec![none, none], vec![], vec![none, none]),
+            (vec![none, none, none], vec!['a', 'b'], vec![Some('a'), Some('b'), none]),
+            // All are in, in whatever order they speak.
+            (
+                vec![Some('a'), Some('b'), Some('c')],
+                vec!['c', 'a', 'b'],
+                vec![Some('a'), Some('b'), Some('c')],
+            ),
+            // A newcomer gets the slot of who spoke longest ago.
+            (
+                vec![Some('a'), Some('b'), Some('c')],
+                vec!['d', 'c', 'a', 'b'],
+                vec![Some('a'), Some('d'), Some('c')],
+            ),
+            // Who left makes room for the next.
+            (vec![Some('x'), Some('b')], vec!['b', 'a'], vec![Some('a'), Some('b')]),
+            (vec![Some('x'), Some('y')], vec!['a'], vec![Some('a'), none]),
+        ] {
+            assert_eq!(assign(&held, &candidates), expected, "{held:?} with {candidates:?}");
+        }
+    }
+}

@@ -54,6 +54,8 @@ pub struct Conference {
     pub(crate) transports: HashMap<TransportId, Seat>,
     pub(crate) routers: HashMap<RouterId, String>,
     pub(crate) sources: Sources,
+    /// Rooms with somebody in them.
+    pub(crate) rooms_live: usize,
     pub(crate) timers: BTreeSet<(Instant, Timer)>,
 }
 
@@ -129,6 +131,7 @@ impl Conference {
             transports: HashMap::new(),
             routers: HashMap::new(),
             sources: Sources::new(config.limits.sources_max),
+            rooms_live: 0,
             timers: BTreeSet::new(),
             config,
         };
@@ -192,7 +195,9 @@ impl Conference {
 
     fn start_restored_rooms(&mut self, now: Now) {
         for room in self.rooms.values_mut() {
-            if room.participants.is_empty() {
+            if !room.participants.is_empty() {
+                self.rooms_live += 1;
+            } else {
                 room.router = None;
                 let empty_for = Duration::from_secs(now.unix_s.saturating_sub(room.empty_since_unix_s));
                 let at = now.instant + self.config.room_lifetime.saturating_sub(empty_for);
@@ -388,12 +393,12 @@ impl Conference {
     }
 
     pub fn totals(&self) -> Totals {
-        let live = self.rooms.values().filter(|room| !room.participants.is_empty());
         Totals {
             connections: self.connections.len(),
             rooms: self.rooms.len(),
-            rooms_live: live.clone().count(),
-            participants: live.map(|room| room.participants.len()).sum(),
+            rooms_live: self.rooms_live,
+            // Each participant has exactly one secret that resumes it.
+            participants: self.resumable.len(),
             sources: self.sources.len(),
             node_connected: self.out.link == Link::Up,
         }

@@ -42,6 +42,9 @@ impl Conference {
         if let Some(at) = home.unused_at.take() {
             self.timers.remove(&(at, Timer::RoomUnused(room.clone())));
         }
+        if home.participants.is_empty() {
+            self.rooms_live += 1;
+        }
         let id = self.out.new_id();
         let participant = Participant {
             id,
@@ -234,6 +237,7 @@ impl Conference {
             self.routers.remove(&router);
             self.out.command(Request::CloseRouter { router });
         }
+        self.rooms_live -= 1;
         room.router_told = false;
         room.video_codec = room.policy_codec();
         room.empty_since_unix_s = now.unix_s;
@@ -244,19 +248,21 @@ impl Conference {
     }
 
     pub(crate) fn remove_room(&mut self, id: &str, how: RoomEnd, now: Now) {
-        let Some(room) = self.rooms.get(id) else { return };
-        let members: Vec<_> = room.participants.values().map(|one| (one.id, one.connection())).collect();
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        let members: Vec<_> = room.participants.keys().copied().collect();
         // Every WebSocket is closed first, so that nobody is told how the roster shrinks.
-        for connection in members.iter().filter_map(|(_, connection)| *connection) {
+        let mut connections = Vec::with_capacity(members.len());
+        for participant in room.participants.values_mut() {
+            if let Presence::Connected(connection) = participant.presence {
+                participant.presence = Presence::Awaited(now.instant);
+                connections.push(connection);
+            }
+        }
+        for connection in connections {
             self.close(connection, ClosedReason::RoomEnded);
         }
-        for (participant, _) in members {
+        for participant in members {
             let seat = Seat { room: id.to_owned(), participant };
-            if let Some(participant) = self.participant(&seat)
-                && participant.connection().is_some()
-            {
-                participant.presence = Presence::Awaited(now.instant);
-            }
             self.remove_participant(&seat, Leave::RoomEnded, now);
         }
         let Some(room) = self.rooms.remove(id) else { return };

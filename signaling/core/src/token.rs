@@ -88,3 +88,62 @@ pub fn grant(claims: Claims, audience: &str, now_unix_s: u64) -> Result<Grant, T
     }
     Ok(Grant { tenant: tenant.unwrap_or_else(|| TENANT_DEFAULT.to_owned()), room, role, name })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_S: u64 = 1_800_000_000;
+
+    fn claims() -> Claims {
+        Claims {
+            aud: Audience::One("meet".to_owned()),
+            exp: NOW_S + 60,
+            nbf: NOW_S - 60,
+            tenant: None,
+            room: "room".to_owned(),
+            role: Role::Participant,
+            name: None,
+        }
+    }
+
+    #[test]
+    fn w1_a_good_token_grants_what_it_says() {
+        let several = Audience::Several(vec!["other".to_owned(), "meet".to_owned()]);
+        for aud in [claims().aud, several] {
+            let granted = grant(Claims { aud, ..claims() }, "meet", NOW_S).expect("good");
+            assert_eq!((granted.room.as_str(), granted.role), ("room", Role::Participant));
+            assert_eq!(granted.tenant, TENANT_DEFAULT);
+        }
+    }
+
+    #[test]
+    fn w1_audience_times_and_room_are_required() {
+        let other = Audience::Several(vec!["other".to_owned()]);
+        let rows = [
+            (Claims { aud: other, ..claims() }, TokenError::Audience { expected: "meet".to_owned() }),
+            (Claims { exp: NOW_S - 30, ..claims() }, TokenError::Expired { seconds: 30 }),
+            (Claims { nbf: NOW_S + 31, ..claims() }, TokenError::NotYet { seconds: 31 }),
+            (Claims { nbf: 0, ..claims() }, TokenError::TooLong { days: (NOW_S + 60) / 86_400 }),
+            (Claims { room: String::new(), ..claims() }, TokenError::Room),
+        ];
+        for (claims, error) in rows {
+            assert_eq!(grant(claims, "meet", NOW_S), Err(error));
+        }
+        // Clocks may differ by 30 s.
+        assert!(grant(Claims { exp: NOW_S - 29, ..claims() }, "meet", NOW_S).is_ok());
+        assert!(grant(Claims { nbf: NOW_S + 30, ..claims() }, "meet", NOW_S).is_ok());
+        // No time overflows.
+        assert!(grant(Claims { exp: u64::MAX, nbf: u64::MAX, ..claims() }, "meet", NOW_S).is_err());
+    }
+
+    #[test]
+    fn w1_a_claim_that_is_missing_is_named() {
+        for missing in ["aud", "exp", "nbf", "room", "role"] {
+            let mut value = serde_json::to_value(claims()).expect("claims serialise");
+            value.as_object_mut().expect("an object").remove(missing);
+            let error = serde_json::from_value::<Claims>(value).expect_err(missing).to_string();
+            assert!(error.contains(missing), "{error}");
+        }
+    }
+}

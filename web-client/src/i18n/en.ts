@@ -24,6 +24,7 @@ export const en: Texts = {
     join_heading: 'Join with a code',
     join_text: 'Enter the code, or paste the link that you received.',
     code_label: 'Meeting code',
+    code_hint: 'For example: 123 456 789',
     join: 'Continue',
     code_missing: 'Enter the code of the meeting.',
     point_browser: 'Works in the browser',
@@ -52,6 +53,7 @@ export const en: Texts = {
   },
   devices: {
     heading: 'Devices',
+    choose: 'Choose your devices',
     microphone: 'Microphone',
     camera: 'Camera',
     default: 'Default',
@@ -89,6 +91,7 @@ export const en: Texts = {
     more_label: 'More options',
     devices: 'Devices',
     shortcuts: 'Keyboard shortcuts',
+    language: 'Italiano',
     leave: 'Leave',
     leave_label: 'Leave the meeting',
     end: 'End for everyone',

@@ -34,7 +34,10 @@ export function setLanguage(chosen: Language): void {
 }
 
 export function t(key: TextKey | PluralKey, values: Record<string, string | number> = {}): string {
-  return i18next.getFixedT(current)(key, values);
+  const { name } = values;
+  // A name may be written in the other direction than the sentence around it.
+  const isolated = name === undefined ? values : { ...values, name: `\u2068${name}\u2069` };
+  return i18next.getFixedT(current)(key, isolated);
 }
 
 function apply(chosen: Language): void {

@@ -22,6 +22,7 @@ export const it = {
     join_heading: 'Partecipa con un codice',
     join_text: 'Inserisci il codice o incolla il collegamento che hai ricevuto.',
     code_label: 'Codice della riunione',
+    code_hint: 'Per esempio: 123 456 789',
     join: 'Continua',
     code_missing: 'Inserisci il codice della riunione.',
     point_browser: 'Funziona nel browser',
@@ -50,6 +51,7 @@ export const it = {
   },
   devices: {
     heading: 'Dispositivi',
+    choose: 'Scegli i dispositivi',
     microphone: 'Microfono',
     camera: 'Videocamera',
     default: 'Predefinito',
@@ -87,6 +89,7 @@ export const it = {
     more_label: 'Altre opzioni',
     devices: 'Dispositivi',
     shortcuts: 'Scorciatoie da tastiera',
+    language: 'English',
     leave: 'Esci',
     leave_label: 'Esci dalla riunione',
     end: 'Termina per tutti',

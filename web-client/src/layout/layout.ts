@@ -18,9 +18,11 @@ const GAP = 8;
 /** Tiles smaller than this are not worth looking at. */
 const TILE_WIDTH_MIN = 132;
 const TILE_HEIGHT_MIN = 88;
-/** A tile is never wider than a camera's picture, and never much taller than a face needs. */
+/** A tile is never wider than a camera's picture. */
 const ASPECT_MAX = 16 / 9;
-const ASPECT_MIN = 3 / 4;
+/** Taller tiles cut away the sides of the picture: a little on wide stages, more on phones. */
+const ASPECT_MIN_WIDE = 4 / 3;
+const ASPECT_MIN_TALL = 3 / 4;
 /** The share of the stage's longer side that tiles keep beside a shared screen. */
 const STRIP_SHARE = 0.2;
 const STRIP_MAX = 260;
@@ -90,7 +92,7 @@ function cell({ columns, rows }: { columns: number; rows: number }, width: numbe
   const cellHeight = (height - (rows - 1) * GAP) / rows;
   return {
     width: Math.min(cellWidth, cellHeight * ASPECT_MAX),
-    height: Math.min(cellHeight, cellWidth / ASPECT_MIN),
+    height: Math.min(cellHeight, cellWidth / (width >= height ? ASPECT_MIN_WIDE : ASPECT_MIN_TALL)),
   };
 }
 

@@ -30,7 +30,8 @@ export type ClosedReason =
   | 'protocol'
   | 'restarting';
 
-export type Publishing = Record<Source, boolean>;
+/** What is left out is off. */
+export type Publishing = Partial<Record<Source, boolean>>;
 
 export interface Participant {
   id: ParticipantId;
@@ -154,10 +155,3 @@ export type ClientMessage =
   | { type: 'ping' };
 
 export type ClientFrame = ClientMessage & { id: number };
-
-export const NOTHING_PUBLISHED: Readonly<Publishing> = {
-  microphone: false,
-  camera: false,
-  screen: false,
-  screen_audio: false,
-};

@@ -59,10 +59,10 @@ const participant = object({
   kind: string,
   role: word('viewer', 'guest', 'participant', 'moderator'),
   publishing: object({
-    microphone: boolean,
-    camera: boolean,
-    screen: boolean,
-    screen_audio: boolean,
+    microphone: optional(boolean),
+    camera: optional(boolean),
+    screen: optional(boolean),
+    screen_audio: optional(boolean),
   }),
   connected: boolean,
 });

@@ -84,6 +84,7 @@ export function openSession(options: SessionOptions): Session {
   function open(): void {
     const opening = connect(options.url);
     socket = opening;
+    lastId = 0;
     opening.onopen = () => void introduce(opening);
     opening.onmessage = (event) => {
       if (socket === opening && typeof event.data === 'string') receive(event.data);
@@ -104,7 +105,6 @@ export function openSession(options: SessionOptions): Session {
       if (reply.type !== 'joined') throw new SessionError('malformed', 'expected joined');
       resume = reply.resume;
       everJoined = true;
-      attempt = 0;
       lostAt = undefined;
       pingTimer = setInterval(() => void ping(opened), PING_MS);
       options.onEvent({ type: 'joined', joined: reply, resumed: resuming });
@@ -135,6 +135,9 @@ export function openSession(options: SessionOptions): Session {
   async function ping(opened: WebSocket): Promise<void> {
     try {
       await request({ type: 'ping' });
+      // Only what lasts counts as success, or a WebSocket that always breaks would be opened anew
+      // without a pause.
+      attempt = 0;
     } catch {
       if (socket === opened) dropSocket();
     }
@@ -157,8 +160,8 @@ export function openSession(options: SessionOptions): Session {
       case 'error':
         return settle(frame.reply_to, frame);
       case 'closed':
-        // A restarting server wants its clients back: that is a broken WebSocket like any other.
-        if (frame.reason === 'restarting') return dropSocket();
+        // After these the client may resume: they are broken WebSockets like any other.
+        if (frame.reason === 'restarting' || frame.reason === 'protocol') return dropSocket();
         return end(frame.reason);
       default:
         options.onEvent(frame);

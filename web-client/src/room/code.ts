@@ -8,8 +8,13 @@ export function codeIn(text: string): string {
   return (linked ?? text).replace(/[\s.-]+/g, '');
 }
 
+/** A code is for people to read; an id is not. */
+export function isCode(text: string): boolean {
+  return /^\d+$/.test(text);
+}
+
 /** In groups of three, as codes are read aloud. An id stays as it is. */
 export function readableCode(code: string): string {
-  if (!/^\d+$/.test(code)) return code;
+  if (!isCode(code)) return code;
   return code.match(new RegExp(`\\d{1,${GROUP}}`, 'g'))?.join(' ') ?? code;
 }

@@ -242,3 +242,153 @@ impl<'a> BitReader<'a> {
         i32::try_from(if code % 2 == 1 { magnitude } else { -magnitude }).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use broletto_control::Codec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Sequence parameter sets that libx264 wrote.
+    const SPS_640X360_BASELINE: &[u8] = &[
+        0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03, 0x00, 0x01, 0x00,
+        0x00, 0x03, 0x00, 0x3c, 0x0f, 0x16, 0x2e, 0x48,
+    ];
+    const SPS_1280X720_HIGH: &[u8] = &[
+        0x67, 0x64, 0x00, 0x1f, 0xac, 0xd9, 0x40, 0x50, 0x05, 0xbb, 0x01, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10,
+        0x00, 0x00, 0x03, 0x03, 0xc0, 0xf1, 0x83, 0x19, 0x60,
+    ];
+    const SPS_1920X1080_MAIN: &[u8] = &[
+        0x67, 0x4d, 0x40, 0x28, 0xec, 0xa0, 0x3c, 0x01, 0x13, 0xf2, 0xe0, 0x22, 0x00, 0x00, 0x03, 0x00, 0x02,
+        0x00, 0x00, 0x03, 0x00, 0x78, 0x1e, 0x30, 0x63, 0x2c,
+    ];
+    const SPS_640X360_HIGH_444: &[u8] = &[
+        0x67, 0xf4, 0x00, 0x1e, 0x91, 0x9b, 0x28, 0x14, 0x05, 0xff, 0x13, 0x80, 0x88, 0x00, 0x00, 0x03, 0x00,
+        0x08, 0x00, 0x00, 0x03, 0x01, 0xe0, 0x78, 0xb1, 0x6c, 0xb0,
+    ];
+    const SPS_320X180_INTERLACED: &[u8] = &[
+        0x67, 0x64, 0x00, 0x15, 0xac, 0xd9, 0x41, 0x43, 0x3f, 0x26, 0x02, 0x20, 0x00, 0x00, 0x03, 0x00, 0x20,
+        0x00, 0x00, 0x07, 0x83, 0xe2, 0x85, 0x32, 0xc0,
+    ];
+
+    fn read(payload: &[u8]) -> PacketInfo {
+        super::super::inspect(Codec::H264, payload).expect("the payload is well formed")
+    }
+
+    fn refused(payload: &[u8]) -> PayloadError {
+        super::super::inspect(Codec::H264, payload).expect_err("the payload is malformed")
+    }
+
+    fn aggregate(units: &[&[u8]]) -> Vec<u8> {
+        let mut payload = vec![0x78];
+        for unit in units {
+            payload.extend((unit.len() as u16).to_be_bytes());
+            payload.extend_from_slice(unit);
+        }
+        payload
+    }
+
+    #[test]
+    fn a_parameter_set_tells_the_size_without_what_is_cropped() {
+        for (sps, width, height) in [
+            (SPS_640X360_BASELINE, 640, 360),
+            (SPS_1280X720_HIGH, 1280, 720),
+            (SPS_1920X1080_MAIN, 1920, 1080),
+            (SPS_640X360_HIGH_444, 640, 360),
+            (SPS_320X180_INTERLACED, 320, 180),
+        ] {
+            assert_eq!(read(sps).size, Some(VideoSize { width, height }));
+            // Cut short anywhere before the size there is none; behind it there is only the VUI.
+            assert!((1..8).all(|length| read(&sps[..length]).size.is_none()));
+        }
+    }
+
+    #[test]
+    fn a_key_frame_starts_with_its_parameter_set() {
+        let pps: &[u8] = &[0x68, 0xce, 0x3c, 0x80];
+        let idr: &[u8] = &[0x65, 0x88, 0x84];
+        for (payload, key_frame) in [
+            (SPS_640X360_BASELINE.to_vec(), true),
+            (aggregate(&[SPS_640X360_BASELINE, pps]), true),
+            (aggregate(&[SPS_640X360_BASELINE, pps, idr]), true),
+            (aggregate(&[&[0x09, 0x10], SPS_640X360_BASELINE, pps]), true),
+            (pps.to_vec(), false),
+            (idr.to_vec(), false),
+            (vec![0x7c, 0x85, 0x88, 0x84], false),
+        ] {
+            let info = read(&payload);
+            assert_eq!((info.key_frame, info.size.is_some()), (key_frame, key_frame), "{payload:02x?}");
+        }
+    }
+
+    #[test]
+    fn slices_tell_where_a_frame_starts_and_whether_it_matters() {
+        for (payload, frame_start, discardable) in [
+            (&[0x41, 0x9a, 0x00][..], true, false),
+            (&[0x01, 0x9a, 0x00], true, true),
+            // The second slice of a picture: first_mb_in_slice is not 0.
+            (&[0x41, 0x40, 0x00], false, false),
+            // FU-A: start of the first slice, start of the second, middle, end, and of a disposable one.
+            (&[0x5c, 0x81, 0x9a], true, false),
+            (&[0x5c, 0x81, 0x40], false, false),
+            (&[0x5c, 0x01, 0x9a], false, false),
+            (&[0x5c, 0x41, 0x9a], false, false),
+            (&[0x1c, 0x81, 0x9a], true, true),
+            // An access unit delimiter, and a parameter set.
+            (&[0x09, 0x10], true, true),
+            (&[0x68, 0xce], false, false),
+        ] {
+            let info = read(payload);
+            assert_eq!((info.frame_start, info.discardable), (frame_start, discardable), "{payload:02x?}");
+        }
+    }
+
+    #[test]
+    fn malformed_payloads_are_refused() {
+        assert_eq!(refused(&[0x00, 1, 2]), PayloadError::NalUnitType(0));
+        assert_eq!(refused(&[0x79, 1, 2]), PayloadError::NalUnitType(25));
+        assert_eq!(refused(&[0x1f]), PayloadError::NalUnitType(31));
+        assert_eq!(refused(&[0x78]), PayloadError::Truncated { length: 1 });
+        assert_eq!(refused(&[0x78, 0]), PayloadError::Truncated { length: 2 });
+        assert_eq!(refused(&[0x78, 0, 3, 0x67, 1]), PayloadError::Truncated { length: 5 });
+        assert_eq!(refused(&[0x78, 0, 2, 0x78, 1]), PayloadError::NalUnitType(24));
+        assert_eq!(refused(&[0x5c, 0x81]), PayloadError::Truncated { length: 2 });
+    }
+
+    #[test]
+    fn exp_golomb_codes_are_read_and_bounded() {
+        // 1 010 011 00100 00101 and then zeros without end.
+        let mut reader = BitReader::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000, 0, 1, 0, 1, 0, 0]);
+        assert_eq!([(); 5].map(|()| reader.exp_golomb()), [0, 1, 2, 3, 4].map(Some));
+        let mut zeros = BitReader::new(&[0; 64]);
+        assert_eq!(zeros.exp_golomb(), None);
+        let mut longest = BitReader::new(&[0, 0, 0, 1, 0xff, 0xff, 0xff, 0xfe]);
+        assert_eq!(longest.exp_golomb(), Some(u32::MAX - 1));
+        let mut signed = BitReader::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
+        assert_eq!([(); 5].map(|()| signed.signed_exp_golomb()), [0, 1, -1, 2, -2].map(Some));
+    }
+
+    #[test]
+    fn emulation_prevention_bytes_are_not_read() {
+        let mut reader = BitReader::new(&[0, 0, 3, 1, 0, 0, 3, 0, 0, 3, 5]);
+        let bytes: Vec<u32> = std::iter::from_fn(|| reader.bits(8)).collect();
+        assert_eq!(bytes, [0, 0, 1, 0, 0, 0, 0, 5]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_parameter_set_gives_a_size_or_none(
+            flips in proptest::collection::vec((1..26usize, any::<u8>()), 0..6),
+            length in 1..=26usize,
+        ) {
+            let mut sps = SPS_1280X720_HIGH.to_vec();
+            for (at, byte) in flips {
+                sps[at] = byte;
+            }
+            let info = read(&sps[..length]);
+            prop_assert!(info.key_frame);
+            prop_assert!(info.size.is_none_or(|size| size.width > 0 && size.height > 0));
+        }
+    }
+}

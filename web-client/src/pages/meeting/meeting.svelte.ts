@@ -12,7 +12,6 @@ import type {
   Source,
   VideoCodec,
 } from '../../protocol/messages';
-import { NOTHING_PUBLISHED } from '../../protocol/messages';
 import type { Session, SessionEvent } from '../../protocol/session';
 import { openSession, sessionUrl } from '../../protocol/session';
 import type { News } from '../../room/news';
@@ -165,7 +164,7 @@ export class Meeting {
 
   #publish(): void {
     const { local } = this.#options;
-    const publishing: Publishing = { ...NOTHING_PUBLISHED };
+    const publishing: Publishing = {};
     for (const source of SOURCES) publishing[source] = local.track(source) !== null;
     this.#tell({ type: 'publish', publishing });
   }
