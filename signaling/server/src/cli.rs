@@ -98,12 +98,12 @@ pub struct Settings {
     /// media.workers
     #[arg(long, global = true, value_name = "COUNT")]
     workers: Option<String>,
-    /// media.udp_port
+    /// media.udp_port_base
     #[arg(long, global = true, value_name = "PORT")]
-    udp_port: Option<String>,
-    /// media.announced, addresses separated by commas
+    udp_port_base: Option<String>,
+    /// media.announce, addresses separated by commas
     #[arg(long, global = true, value_name = "ADDRESSES")]
-    announced: Option<String>,
+    announce: Option<String>,
     /// log.filter
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
@@ -119,8 +119,8 @@ impl Settings {
             ("http.public_url", &self.public_url),
             ("signaling.node", &self.node),
             ("media.workers", &self.workers),
-            ("media.udp_port", &self.udp_port),
-            ("media.announced", &self.announced),
+            ("media.udp_port_base", &self.udp_port_base),
+            ("media.announce", &self.announce),
             ("log.filter", &self.log),
         ];
         Layers {
@@ -145,12 +145,12 @@ mod tests {
     fn the_command_line_is_consistent_and_every_flag_is_a_key() {
         Cli::command().debug_assert();
         let flags = ["--data-dir=d", "--http=127.0.0.1:1", "--https=", "--public-url=https://a.example"];
-        let more = ["--workers=2", "--udp-port=9000", "--log=debug"];
+        let more = ["--workers=2", "--udp-port-base=9000", "--log=debug"];
         let cli = Cli::try_parse_from(["broletto"].into_iter().chain(flags).chain(more)).expect("parsed");
         let layers = Layers { environment: Vec::new(), ..cli.settings.layers() };
         let config = layers.read().expect("a good configuration");
         assert!(config.https.listen.is_empty());
-        assert_eq!((config.media.workers, config.media.udp_port), (2, 9000));
+        assert_eq!((config.media.workers, config.media.udp_port_base), (2, 9000));
         assert_eq!(config.log.filter, "debug");
     }
 }

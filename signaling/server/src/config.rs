@@ -9,6 +9,8 @@ mod layers;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use broletto_sfu_server::config::{Announced, LimitsConfig};
+use broletto_sfu_server::{ControlConfig, SfuConfig};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -44,7 +46,6 @@ pub struct Config {
     pub session: Session,
     pub signaling: Signaling,
     pub media: Media,
-    pub control: Control,
     pub ops: Ops,
     pub log: Log,
 }
@@ -125,28 +126,42 @@ pub struct Signaling {
     pub key: PathBuf,
 }
 
+/// As the media plane knows them; see [`SfuConfig`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Media {
-    /// Worker threads. 0: one for each processor.
-    pub workers: usize,
-    /// Addresses to bind. Empty: those of this machine.
-    pub addresses: Vec<IpAddr>,
-    /// What browsers are told, one for each of `addresses` in the same order. Empty: the same.
-    pub announced: Vec<IpAddr>,
-    /// Worker i listens on this UDP port plus i. 0: any free port.
-    pub udp_port: u16,
-    /// ICE-TCP, for all workers. 0: any free port.
-    pub tcp_port: u16,
+    pub name: String,
+    pub workers: u16,
+    pub bind: Vec<IpAddr>,
+    pub udp_port_base: u16,
+    pub announce: Vec<Announced>,
+    pub tcp: bool,
+    pub limits: LimitsConfig,
+    pub control: Control,
 }
 
+impl Media {
+    /// Without a control server; signaling runs in this process.
+    pub fn sfu_config(&self) -> SfuConfig {
+        let Media { name, workers, bind, udp_port_base, announce, tcp, limits, control: _ } = self.clone();
+        SfuConfig { name, workers, bind, udp_port_base, announce, tcp, control: None, limits }
+    }
+
+    pub fn sfu_config_with_control(&self) -> SfuConfig {
+        let Control { listen, certificate, private_key, client_ca } = self.control.clone();
+        let control = ControlConfig { listen, certificate, private_key, client_ca };
+        SfuConfig { control: Some(control), ..self.sfu_config() }
+    }
+}
+
+/// Where signaling in another process connects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Control {
     pub listen: SocketAddr,
-    pub ca: PathBuf,
     pub certificate: PathBuf,
-    pub key: PathBuf,
+    pub private_key: PathBuf,
+    pub client_ca: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -186,7 +201,6 @@ impl Default for Config {
             session: Session::default(),
             signaling: Signaling::default(),
             media: Media::default(),
-            control: Control::default(),
             ops: Ops::default(),
             log: Log::default(),
         }
@@ -219,7 +233,10 @@ impl Default for Session {
 
 impl Default for Media {
     fn default() -> Self {
-        Media { workers: 0, addresses: Vec::new(), announced: Vec::new(), udp_port: 7000, tcp_port: 7000 }
+        let SfuConfig { name, workers, bind, udp_port_base, announce, tcp, limits, control: _ } =
+            SfuConfig::default();
+        let control = Control::default();
+        Media { name, workers, bind, udp_port_base, announce, tcp, limits, control }
     }
 }
 
@@ -227,9 +244,9 @@ impl Default for Control {
     fn default() -> Self {
         Control {
             listen: ([0, 0, 0, 0], 7443).into(),
-            ca: PathBuf::new(),
             certificate: PathBuf::new(),
-            key: PathBuf::new(),
+            private_key: PathBuf::new(),
+            client_ca: PathBuf::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use broletto_protocol::server::ErrorCode;
 use broletto_signaling_core::{Event, Leave, Refusal, RoomEnd, Totals};
+use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tracing::{debug, warn};
 
@@ -109,8 +110,7 @@ impl Metrics {
         }
     }
 
-    /// In the text format of Prometheus.
-    pub fn text(&self, totals: Totals) -> String {
+    pub fn gather(&self, totals: Totals) -> Vec<MetricFamily> {
         let gauges = [
             (&self.connections, totals.connections),
             (&self.rooms, totals.rooms),
@@ -121,9 +121,7 @@ impl Metrics {
         for (gauge, value) in gauges {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
-        prometheus::TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .expect("every family was checked when it was registered")
+        self.registry.gather()
     }
 }
 
@@ -189,7 +187,8 @@ mod tests {
         metrics.event(&Event::RoomCreated);
         metrics.event(&Event::Refused { why: Refusal::Token });
         metrics.event(&Event::Refused { why: Refusal::Token });
-        let text = metrics.text(Totals { rooms: 7, node_connected: true, ..Totals::default() });
+        let families = metrics.gather(Totals { rooms: 7, node_connected: true, ..Totals::default() });
+        let text = prometheus::TextEncoder::new().encode_to_string(&families).expect("written");
         for line in [
             "broletto_rooms_created_total 1",
             "broletto_refused_total{why=\"token\"} 2",

@@ -1,11 +1,12 @@
 //! The way to the node: a channel where it runs in this process, a WebSocket with mutual TLS (C1)
-//! where it does not.
+//! where it does not. Both are a [`Link`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use broletto_control::{Frame, RequestFrame, codec};
+use broletto_sfu_server::{Link, NodeHandle};
 use futures_util::{SinkExt, StreamExt};
 use rand::Rng;
 use rustls::ClientConfig;
@@ -25,6 +26,8 @@ use crate::metrics::Metrics;
 
 /// Requests that may wait for the node.
 pub const REQUESTS_MAX: usize = 4_096;
+/// Frames that may wait between the socket and the conference.
+const FRAMES_MAX: usize = 1_024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one frame to leave.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,37 +37,43 @@ const SILENCE: Duration = Duration::from_secs(5);
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(3);
 
-/// Where the node is and how the two know each other.
+/// Where the node is.
+pub enum Way {
+    Here(Arc<NodeHandle>),
+    Remote(Remote),
+}
+
+/// A node in another process, and how the two know each other.
 pub struct Remote {
     /// `host:port`.
     pub address: String,
     pub tls: Arc<ClientConfig>,
 }
 
-/// Connects, and again whenever the connection breaks, until the conference ends. Requests that
-/// come while there is no connection are dropped: the conference syncs once there is one.
-pub async fn run_remote(
-    remote: Remote,
+/// Opens a link, and another whenever one ends, until the conference ends. Requests that come
+/// while there is none are dropped: the conference syncs once there is one.
+pub async fn run(
+    way: Way,
     conference: ConferenceHandle,
     mut requests: mpsc::Receiver<RequestFrame>,
     metrics: Arc<Metrics>,
 ) {
     let mut back_off = BACK_OFF_MIN;
     while conference.is_running() {
-        match timeout(CONNECT_TIMEOUT, connect(&remote)).await.unwrap_or_else(|late| Err(late.into())) {
-            Ok(socket) => {
-                info!("the node is connected");
+        let link = match &way {
+            Way::Here(node) => Ok(node.link()),
+            Way::Remote(remote) => {
+                timeout(CONNECT_TIMEOUT, connect(remote)).await.unwrap_or_else(|late| Err(late.into()))
+            }
+        };
+        match link {
+            Ok(link) => {
                 back_off = BACK_OFF_MIN;
                 while requests.try_recv().is_ok() {}
-                let ended = talk(socket, &conference, &mut requests).await;
-                if conference.node_lost().await.is_err() {
+                if let Err(Stopping) = talk(link, &conference, &mut requests).await {
                     return;
                 }
                 metrics.node_links_lost.inc();
-                match ended {
-                    Ok(()) => info!("the node closed the connection"),
-                    Err(error) => warn!(%error, "the node was lost"),
-                }
             }
             Err(error) => warn!(error = format!("{error:#}"), "the node cannot be reached"),
         }
@@ -73,11 +82,6 @@ pub async fn run_remote(
         pass_over(&mut requests, Instant::now() + pause).await;
         back_off = (back_off * 2).min(BACK_OFF_MAX);
     }
-}
-
-/// Without a node nothing can be asked of one.
-pub async fn discard(mut requests: mpsc::Receiver<RequestFrame>) {
-    while requests.recv().await.is_some() {}
 }
 
 async fn pass_over(requests: &mut mpsc::Receiver<RequestFrame>, until: Instant) {
@@ -89,7 +93,49 @@ async fn pass_over(requests: &mut mpsc::Receiver<RequestFrame>, until: Instant) 
     }
 }
 
-async fn connect(remote: &Remote) -> anyhow::Result<WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>> {
+/// Carries frames both ways until the link ends.
+async fn talk(
+    mut link: Link,
+    conference: &ConferenceHandle,
+    requests: &mut mpsc::Receiver<RequestFrame>,
+) -> Result<(), Stopping> {
+    info!("the node is connected");
+    conference.node_connected().await?;
+    loop {
+        tokio::select! {
+            frame = link.frames.recv() => match frame {
+                Some(frame) => conference.node(frame).await?,
+                None => break,
+            },
+            forwarded = forward(&link.requests, requests) => match forwarded {
+                Ok(()) => {}
+                // The process ends; the node keeps its routers for whoever comes next.
+                Err(Ended::Requests) => return Err(Stopping),
+                Err(Ended::Link) => break,
+            },
+        }
+    }
+    info!("the node was lost");
+    conference.node_lost().await
+}
+
+enum Ended {
+    Requests,
+    Link,
+}
+
+/// One request; none is lost when this is cancelled.
+async fn forward(
+    link: &mpsc::Sender<Frame>,
+    requests: &mut mpsc::Receiver<RequestFrame>,
+) -> Result<(), Ended> {
+    let permit = link.reserve().await.map_err(|_| Ended::Link)?;
+    let request = requests.recv().await.ok_or(Ended::Requests)?;
+    permit.send(Frame::Request(request));
+    Ok(())
+}
+
+async fn connect(remote: &Remote) -> anyhow::Result<Link> {
     let (host, _) = remote.address.rsplit_once(':').context("expected host:port")?;
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())?;
     let stream = TcpStream::connect(&remote.address).await?;
@@ -100,17 +146,22 @@ async fn connect(remote: &Remote) -> anyhow::Result<WebSocketStream<impl AsyncRe
         .max_frame_size(Some(codec::FRAME_BYTES_MAX));
     let address = format!("wss://{}/", remote.address);
     let (socket, _) = tokio_tungstenite::client_async_with_config(address, stream, Some(limits)).await?;
-    Ok(socket)
+    let (requests, request_receiver) = mpsc::channel(1);
+    let (frame_sender, frames) = mpsc::channel(FRAMES_MAX);
+    tokio::spawn(async move {
+        if let Err(error) = pump(socket, request_receiver, frame_sender).await {
+            warn!(%error, "the connection to the node broke");
+        }
+    });
+    Ok(Link { requests, frames })
 }
 
-async fn talk(
+/// Between a link's channels and its WebSocket, until one of them ends.
+async fn pump(
     mut socket: WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>,
-    conference: &ConferenceHandle,
-    requests: &mut mpsc::Receiver<RequestFrame>,
+    mut requests: mpsc::Receiver<Frame>,
+    frames: mpsc::Sender<Frame>,
 ) -> anyhow::Result<()> {
-    if let Err(Stopping) = conference.node_connected().await {
-        return Ok(());
-    }
     let mut pings = interval(PING_EVERY);
     let mut silent_at = Instant::now() + SILENCE;
     loop {
@@ -119,8 +170,7 @@ async fn talk(
                 silent_at = Instant::now() + SILENCE;
                 match received {
                     Some(Ok(Message::Text(text))) => {
-                        let frame = codec::decode(&text)?;
-                        if let Err(Stopping) = conference.node(frame).await {
+                        if frames.send(codec::decode(&text)?).await.is_err() {
                             return Ok(());
                         }
                     }
@@ -132,12 +182,8 @@ async fn talk(
                 continue;
             }
             request = requests.recv() => match request {
-                Some(request) => Message::text(codec::encode(&Frame::Request(request))),
-                // The process ends; the node keeps its routers for whoever comes next.
-                None => {
-                    let _ = timeout(SEND_TIMEOUT, socket.close(None)).await;
-                    return Ok(());
-                }
+                Some(frame) => Message::text(codec::encode(&frame)),
+                None => return Ok(timeout(SEND_TIMEOUT, socket.close(None)).await??),
             },
             _ = pings.tick() => Message::Ping(Default::default()),
             () = sleep_until(silent_at) => bail!("nothing was heard for {} s", SILENCE.as_secs()),

@@ -8,6 +8,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus::TextEncoder;
+use prometheus::proto::MetricFamily;
+use tracing::error;
 
 use crate::secrets;
 
@@ -19,8 +22,7 @@ pub trait Health: Send + Sync + 'static {
     /// What is missing before new participants can be taken, if anything is.
     fn not_ready(&self) -> impl Future<Output = Option<&'static str>> + Send;
 
-    /// In the text format of Prometheus.
-    fn metrics(&self) -> String;
+    fn metrics(&self) -> Vec<MetricFamily>;
 }
 
 struct Ops<H> {
@@ -50,5 +52,11 @@ async fn metrics<H: Health>(State(ops): State<Arc<Ops<H>>>, headers: HeaderMap) 
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (StatusCode::UNAUTHORIZED, challenge, "the token is in data_dir/ops-token\n").into_response();
     }
-    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], ops.health.metrics()).into_response()
+    match TextEncoder::new().encode_to_string(&ops.health.metrics()) {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(failure) => {
+            error!(error = %failure, "metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }

@@ -12,7 +12,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
 use axum::routing::{any, get, post};
 use axum::{Router, middleware};
+use broletto_sfu_server::{NodeHandle, SfuConfig};
 use broletto_signaling_core::{Claims, Conference, Config as ConferenceConfig, Limits};
+use prometheus::proto::MetricFamily;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -26,7 +28,7 @@ use crate::config::Config;
 use crate::limits::{Gate, RateLimit};
 use crate::listener::{self, Peer};
 use crate::metrics::Metrics;
-use crate::node_link::{self, Remote};
+use crate::node_link::{self, Remote, Way};
 use crate::ops::{self, Health};
 use crate::store::Store;
 use crate::tokens::{AUDIENCE, Tokens};
@@ -83,8 +85,7 @@ pub struct Running {
     pub http: Vec<SocketAddr>,
     pub https: Vec<SocketAddr>,
     pub ops: Vec<SocketAddr>,
-    /// Where signaling connects to a media node.
-    pub control: Option<SocketAddr>,
+    node: Option<Arc<NodeHandle>>,
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
     signaling: Option<Signaling>,
@@ -107,7 +108,7 @@ pub async fn start(role: Role, config: Config) -> anyhow::Result<Running> {
     let ops_token = secrets::kept_word(&config.data_dir.join(ops::TOKEN_FILE_NAME), ops::TOKEN_CHARS)?;
     match role {
         Role::All | Role::Signaling => start_signaling(role, config, ops_token).await,
-        Role::Sfu => bail!("the media plane is not part of this build"),
+        Role::Sfu => start_sfu(config, ops_token).await,
     }
 }
 
@@ -120,7 +121,14 @@ async fn start_signaling(role: Role, config: Config, ops_token: String) -> anyho
         true => None,
         false => Some(certs::web_tls(&certs::web_certificate(&config.https, &config.data_dir)?)?),
     };
-    let remote = remote(&config)?;
+    let way = match remote(&config)? {
+        Some(remote) => Way::Remote(remote),
+        None => Way::Here(Arc::new(start_node(config.media.sfu_config()).await?)),
+    };
+    let node = match &way {
+        Way::Here(node) => Some(Arc::clone(node)),
+        Way::Remote(_) => None,
+    };
     let store = Store::open(&config.data_dir).await?;
     let tokens = Tokens::load(&config.tokens, &store).await?;
     let saved = store.live_state().await?;
@@ -140,7 +148,7 @@ async fn start_signaling(role: Role, config: Config, ops_token: String) -> anyho
         http: local_addresses(&http)?,
         https: local_addresses(&https)?,
         ops: local_addresses(&ops)?,
-        control: None,
+        node: node.clone(),
         stop: watch::Sender::new(false),
         listeners: JoinSet::new(),
         signaling: None,
@@ -150,17 +158,14 @@ async fn start_signaling(role: Role, config: Config, ops_token: String) -> anyho
     let (to_node, requests) = mpsc::channel(node_link::REQUESTS_MAX);
     let (conference, tasks) =
         conference_task::start(conference, store.clone(), to_node, Arc::clone(&metrics));
-    let link = match remote {
-        Some(remote) => {
-            tokio::spawn(node_link::run_remote(remote, conference.clone(), requests, Arc::clone(&metrics)))
-        }
-        None => tokio::spawn(node_link::discard(requests)),
-    };
+    let link = node_link::run(way, conference.clone(), requests, Arc::clone(&metrics));
+    let link = tokio::spawn(link);
     let (alive, sessions_alive) = mpsc::channel(1);
     let health = SignalingHealth {
         conference: conference.clone(),
         store: store.clone(),
         metrics: Arc::clone(&metrics),
+        node,
     };
     let connections = Gate::new(config.http.connections_max, config.http.connections_per_source_max);
     let app = App {
@@ -179,6 +184,29 @@ async fn start_signaling(role: Role, config: Config, ops_token: String) -> anyho
     running.serve(ops, None, ops::router(ops_token, health), &ops_gate);
     running.signaling = Some(Signaling { conference, tasks, link, sessions_alive, store, _lock: lock });
     Ok(running)
+}
+
+async fn start_sfu(config: Config, ops_token: String) -> anyhow::Result<Running> {
+    config.check_sfu()?;
+    let ops = listener::bind_all(&config.ops.listen)?;
+    let node = Arc::new(start_node(config.media.sfu_config_with_control()).await?);
+    let mut running = Running {
+        http: Vec::new(),
+        https: Vec::new(),
+        ops: local_addresses(&ops)?,
+        node: Some(Arc::clone(&node)),
+        stop: watch::Sender::new(false),
+        listeners: JoinSet::new(),
+        signaling: None,
+    };
+    let ops_gate = Gate::new(OPS_CONNECTIONS_MAX, OPS_CONNECTIONS_MAX);
+    running.serve(ops, None, ops::router(ops_token, NodeHealth { node }), &ops_gate);
+    Ok(running)
+}
+
+/// The media plane brings a runtime of its own, which must not be made or dropped on this one.
+async fn start_node(config: SfuConfig) -> anyhow::Result<NodeHandle> {
+    Ok(tokio::task::spawn_blocking(|| broletto_sfu_server::start(config)).await??)
 }
 
 fn router(app: Arc<App>) -> Router {
@@ -231,21 +259,20 @@ impl Running {
     /// What to print once it runs: where to go, and from where.
     pub fn greeting(&self) -> String {
         let mut lines = Vec::new();
-        if let Some(control) = self.control {
+        if let Some(control) = self.node.as_ref().and_then(|node| node.control_address()) {
             lines.push(format!("Waiting for signaling on wss://{control}"));
         }
         for address in &self.ops {
             lines.push(format!("Health and metrics on http://{address}"));
         }
-        for (scheme, addresses) in [("https", &self.https), ("http", &self.http)] {
-            let urls = urls(scheme, addresses);
-            if scheme == "https" && urls.len() > 1 {
-                lines.push(format!("From other devices: {}", urls[1..].join(", ")));
-            }
-            if let Some(first) = urls.first().filter(|_| scheme == "http" || self.http.is_empty()) {
-                lines.push(format!("Open {first}"));
-            }
+        let (http, https) = (urls("http", &self.http), urls("https", &self.https));
+        if !https.is_empty() {
+            lines.push(format!("Encrypted, also for other devices, on {}", https.join(", ")));
         }
+        lines.push(match http.iter().chain(&https).next() {
+            Some(first) => format!("Open {first}"),
+            None => "Ready".to_owned(),
+        });
         lines.join("\n") + "\n"
     }
 
@@ -270,6 +297,9 @@ impl Running {
         } else {
             while self.listeners.join_next().await.is_some() {}
         }
+        // The last to hold the node waits for its threads.
+        let node = self.node.take();
+        let _ = tokio::task::spawn_blocking(move || drop(node)).await;
         info!("stopped");
     }
 }
@@ -353,6 +383,7 @@ struct SignalingHealth {
     conference: ConferenceHandle,
     store: Store,
     metrics: Arc<Metrics>,
+    node: Option<Arc<NodeHandle>>,
 }
 
 impl Health for SignalingHealth {
@@ -366,7 +397,23 @@ impl Health for SignalingHealth {
         (!self.store.is_ready().await).then_some("the database does not answer")
     }
 
-    fn metrics(&self) -> String {
-        self.metrics.text(self.conference.totals())
+    fn metrics(&self) -> Vec<MetricFamily> {
+        let mut families = self.metrics.gather(self.conference.totals());
+        families.extend(self.node.iter().flat_map(|node| node.metrics().gather()));
+        families
+    }
+}
+
+struct NodeHealth {
+    node: Arc<NodeHandle>,
+}
+
+impl Health for NodeHealth {
+    async fn not_ready(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn metrics(&self) -> Vec<MetricFamily> {
+        self.node.metrics().gather()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use super::{Config, ConfigError, given};
 
@@ -10,7 +9,6 @@ use super::{Config, ConfigError, given};
 const SECRET_BYTES_MIN: usize = 32;
 /// More keys than anyone rotates through; each costs memory only.
 const KEYS_MAX: usize = 32;
-const WORKERS_MAX: usize = 256;
 
 impl Config {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
@@ -46,7 +44,11 @@ impl Config {
                 }
             }
         }
-        pair("https", &self.https.certificate, &self.https.key)
+        match (given(&self.https.certificate), given(&self.https.key)) {
+            (Some(_), None) => wrong("https.key", "is needed with https.certificate"),
+            (None, Some(_)) => wrong("https.certificate", "is needed with https.key"),
+            (Some(_), Some(_)) | (None, None) => Ok(()),
+        }
     }
 
     fn check_origins(&self) -> Result<(), ConfigError> {
@@ -97,26 +99,8 @@ impl Config {
     }
 
     fn check_media(&self) -> Result<(), ConfigError> {
-        let media = &self.media;
-        if media.workers > WORKERS_MAX {
-            return wrong("media.workers", format!("is at most {WORKERS_MAX}"));
-        }
-        if media.udp_port != 0 && usize::from(media.udp_port) + media.workers.max(1) - 1 > 65_535 {
-            return wrong("media.udp_port", "leaves no port for the last worker");
-        }
-        if !media.announced.is_empty() && media.announced.len() != media.addresses.len() {
-            let message = format!(
-                "has {} entries, media.addresses has {}",
-                media.announced.len(),
-                media.addresses.len()
-            );
-            return wrong("media.announced", message);
-        }
-        let unusable = |ip: &&std::net::IpAddr| ip.is_unspecified() || ip.is_multicast();
-        if let Some(ip) = media.announced.iter().find(unusable) {
-            return wrong("media.announced", format!("browsers cannot send to {ip}"));
-        }
-        Ok(())
+        let media = self.media.sfu_config();
+        media.validate().map_err(|error| ConfigError::new(format!("media.{}", error.key), error.message))
     }
 
     fn check_links(&self) -> Result<(), ConfigError> {
@@ -135,15 +119,16 @@ impl Config {
                 }
             }
         }
-        pair("control", &self.control.certificate, &self.control.key)
+        Ok(())
     }
 
     /// What `broletto sfu` needs on top.
     pub fn check_sfu(&self) -> Result<(), ConfigError> {
+        let control = &self.media.control;
         for (key, path) in [
-            ("control.ca", &self.control.ca),
-            ("control.certificate", &self.control.certificate),
-            ("control.key", &self.control.key),
+            ("media.control.certificate", &control.certificate),
+            ("media.control.private_key", &control.private_key),
+            ("media.control.client_ca", &control.client_ca),
         ] {
             if given(path).is_none() {
                 return wrong(key, "is needed by `broletto sfu` (see `broletto certs`)");
@@ -163,14 +148,6 @@ impl Config {
 
 fn wrong<T>(key: &str, message: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::new(key, message))
-}
-
-fn pair(section: &str, certificate: &Path, key: &Path) -> Result<(), ConfigError> {
-    match (given(certificate), given(key)) {
-        (Some(_), None) => wrong(&format!("{section}.key"), format!("is needed with {section}.certificate")),
-        (None, Some(_)) => wrong(&format!("{section}.certificate"), format!("is needed with {section}.key")),
-        (Some(_), Some(_)) | (None, None) => Ok(()),
-    }
 }
 
 /// Scheme, host and perhaps a port, as browsers write it (RFC 6454, section 6.2).
@@ -222,9 +199,11 @@ mod tests {
             ("[rooms]\ncreate = \"nobody\"", "rooms.create: unknown variant `nobody`"),
             ("[session]\nsilence_s = 0", "session.silence_s: is between 5 and 3600"),
             ("[session]\nconnections_max = 0", "session.connections_max: is at least 1"),
-            ("[media]\nudp_port = 70000", "media.udp_port: invalid value: integer `70000`"),
-            ("[media]\nudp_port = 65535\nworkers = 2", "media.udp_port: leaves no port"),
-            ("[media]\nannounced = [\"192.0.2.1\"]", "media.announced: has 1 entries, media.addresses has 0"),
+            ("[media]\nudp_port_base = 70000", "media.udp_port_base: invalid value: integer `70000`"),
+            ("[media]\nudp_port_base = 65535\nworkers = 2", "media.udp_port_base: 2 ports from 65535"),
+            ("[media]\nannounce = [\"0.0.0.0\"]", "media.announce: clients cannot reach 0.0.0.0"),
+            ("[media.limits]\nsdp_bytes = 0", "media.limits.sdp_bytes: a limit of 0"),
+            ("[media.limits]\ncolour = 0", "media.limits: unknown field `colour`"),
             ("[signaling]\nnode = \"http://x\"", "signaling.node: expected wss://host:port"),
             ("[signaling]\nnode = \"wss://x:7443\"", "signaling.ca: is needed with signaling.node"),
             ("[log]\nfilter = \"a=b=c\"", "log.filter: "),
@@ -254,6 +233,7 @@ mod tests {
             environment: vec![
                 pair("BROLETTO_SESSION__SILENCE_S", "20"),
                 pair("BROLETTO_MEDIA__WORKERS", "2"),
+                pair("BROLETTO_MEDIA__LIMITS__SDP_BYTES", "9999"),
                 pair("BROLETTO_HTTP__LISTEN", "127.0.0.1:1,[::1]:2"),
                 pair("BROLETTO_SKIP_WEB", "1"),
                 pair("PATH", "/bin"),
@@ -265,6 +245,7 @@ mod tests {
         std::fs::remove_dir_all(dir).expect("removed");
         assert_eq!(config.data_dir, std::path::Path::new("file"));
         assert_eq!((config.session.silence_s, config.media.workers), (20, 3));
+        assert_eq!(config.media.limits.sdp_bytes, 9_999);
         assert_eq!(config.http.listen, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
     }
 

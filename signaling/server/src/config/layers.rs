@@ -71,18 +71,12 @@ pub(super) fn from_table(table: Table) -> Result<Config, ConfigError> {
 /// Sets the value at `path` from text, whose type follows the default at that path.
 fn set(table: &mut Table, defaults: &Table, path: &str, text: &str) -> Result<(), String> {
     let unknown = || format!("there is no configuration key {path}");
-    let (section, key) = match path.split_once('.') {
-        Some((section, key)) => (Some(section), key),
-        None => (None, path),
-    };
-    let (table, defaults) = match section {
-        None => (table, defaults),
-        Some(section) => {
-            let defaults = defaults.get(section).and_then(Value::as_table).ok_or_else(unknown)?;
-            let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-            (inner.as_table_mut().ok_or_else(unknown)?, defaults)
-        }
-    };
+    let (mut table, mut defaults, mut key) = (table, defaults, path);
+    while let Some((section, rest)) = key.split_once('.') {
+        defaults = defaults.get(section).and_then(Value::as_table).ok_or_else(unknown)?;
+        let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        (table, key) = (inner.as_table_mut().ok_or_else(unknown)?, rest);
+    }
     let value = match defaults.get(key).ok_or_else(unknown)? {
         Value::String(_) => Value::String(text.to_owned()),
         Value::Integer(_) => {

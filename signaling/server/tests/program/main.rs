@@ -1,0 +1,8 @@
+//! The program from outside, through its ports.
+
+mod common;
+mod ops;
+mod pages;
+mod process;
+mod rooms;
+mod sessions;
