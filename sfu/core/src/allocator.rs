@@ -10,8 +10,10 @@ use broletto_control::{Content, VideoSize};
 use crate::packet::ENCODINGS_MAX;
 use crate::selector::Layer;
 
-/// What an audio consumer takes with its headers, and some of it for redundancy.
+/// What an audio consumer takes before it was measured: Opus with its headers.
 pub const AUDIO_BPS: u64 = 60_000;
+/// What is set aside for one who is silent, and may speak before the next allocation.
+pub const AUDIO_BPS_MIN: u64 = 20_000;
 /// What a path is believed to carry before it was measured.
 pub const ESTIMATE_START_BPS: u64 = 1_000_000;
 /// Climbing must leave this share of the estimate free, in percent.
@@ -194,10 +196,11 @@ impl Allotment {
 
 fn audio_steps(demand: &Demand<'_>) -> Vec<Step> {
     let encoding = demand.encodings.first();
-    encoding
-        .map(|encoding| Step { layer: Layer::whole(encoding.index), bitrate_bps: AUDIO_BPS })
-        .into_iter()
-        .collect()
+    let step = encoding.map(|encoding| Step {
+        layer: Layer::whole(encoding.index),
+        bitrate_bps: encoding.bitrate_bps.unwrap_or(AUDIO_BPS).max(AUDIO_BPS_MIN),
+    });
+    step.into_iter().collect()
 }
 
 fn video_steps(demand: &Demand<'_>) -> Vec<Step> {
@@ -248,7 +251,7 @@ mod tests {
     /// H.264 in three sizes, as a 720p camera sends it.
     const CAMERA: [Encoding; 3] = [encoding(0, 320, 150), encoding(1, 640, 500), encoding(2, 1280, 1_500)];
     const SCREEN: [Encoding; 1] = [encoding(0, 1920, 1_000)];
-    const VOICE: [Encoding; 1] = [Encoding { size: None, bitrate_bps: Some(40_000), ..encoding(0, 0, 0) }];
+    const VOICE: [Encoding; 1] = [Encoding { size: None, bitrate_bps: None, ..encoding(0, 0, 0) }];
 
     fn demand(content: Content, tile_width: u16, encodings: &[Encoding]) -> Demand<'_> {
         let tile = Some(VideoSize { width: tile_width, height: tile_width / 16 * 9 });
@@ -332,6 +335,15 @@ mod tests {
             let targets = [at(0), at(2)].map(|demand| encodings(estimate_kbps, &[demand])[0]);
             assert_eq!(targets, [Some(from_low), Some(from_high)], "at {estimate_kbps} kbit/s");
         }
+    }
+
+    #[test]
+    fn audio_takes_what_was_measured() {
+        let taken = |bitrate_bps| {
+            let measured = [Encoding { bitrate_bps, ..VOICE[0] }];
+            allocate(Some(0), &[Demand { encodings: &measured, ..voice() }]).allocated_bps
+        };
+        assert_eq!([None, Some(2_000), Some(45_000)].map(taken), [AUDIO_BPS, AUDIO_BPS_MIN, 45_000]);
     }
 
     #[test]
