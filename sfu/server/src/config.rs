@@ -300,7 +300,8 @@ mod tests {
     #[test]
     fn sockets_and_announced_addresses_of_worker_1() {
         let interfaces = ips(&["10.0.0.5", "10.1.0.5", "2001:db8::5", "127.0.0.1", "::1"]);
-        let table: [(&[&str], &[&str], &[(&str, &str)]); 7] = [
+        type Row<'a> = (&'a [&'a str], &'a [&'a str], &'a [(&'a str, &'a str)]);
+        let table: [Row<'_>; 7] = [
             (
                 &["0.0.0.0", "::"],
                 &[],

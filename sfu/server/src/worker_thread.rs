@@ -319,7 +319,7 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
                     self.outbox.push(WorkerEvent::Notification(notification), &self.metrics);
                 }
                 Output::CloseTcp { source, destination } => {
-                    self.connections.close((source, destination), now, &self.poller, &self.metrics);
+                    self.connections.close((destination, source), now, &self.poller, &self.metrics);
                 }
             }
         }

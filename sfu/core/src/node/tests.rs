@@ -78,7 +78,7 @@ impl Script {
         id
     }
 
-    fn to_worker(&mut self) -> (u16, Ticket, Request) {
+    fn next_to_worker(&mut self) -> (u16, Ticket, Request) {
         match self.node.poll_output() {
             Some(NodeOutput::ToWorker { worker, ticket, request }) => (worker, ticket, request),
             other => panic!("expected a request to a worker, not {other:?}"),
@@ -99,7 +99,7 @@ impl Script {
     /// Asks, lets the worker do it, and tells which worker it was.
     fn done(&mut self, request: Request) -> u16 {
         self.request(request);
-        let (worker, ticket, _) = self.to_worker();
+        let (worker, ticket, _) = self.next_to_worker();
         self.worker_answers(ticket, Ok(Response::Done));
         assert_eq!(self.answer_on(LINK), Ok(Response::Done));
         worker
@@ -173,7 +173,7 @@ fn c2_a_zombie_hears_nothing_more() {
 fn a_repeated_request_gets_the_stored_response() {
     let mut script = Script::new(2);
     let id = script.request(create(1));
-    let (_, ticket, _) = script.to_worker();
+    let (_, ticket, _) = script.next_to_worker();
     script.ask(LINK, id, create(1));
     assert!(script.is_silent(), "the worker is still at it");
     script.worker_answers(ticket, Ok(Response::Done));
@@ -184,7 +184,7 @@ fn a_repeated_request_gets_the_stored_response() {
 
     script.epoch = Epoch(2);
     script.ask(LINK, id, create(1));
-    let (_, _, request) = script.to_worker();
+    let (_, _, request) = script.next_to_worker();
     assert_eq!(request, create(1), "ids of another epoch are other ids");
 }
 
@@ -192,7 +192,7 @@ fn a_repeated_request_gets_the_stored_response() {
 fn an_answer_goes_to_the_connection_that_asked_last() {
     let mut script = Script::new(1);
     let id = script.request(create(1));
-    let (_, ticket, _) = script.to_worker();
+    let (_, ticket, _) = script.next_to_worker();
     script.node.handle_link_closed(LINK, script.now);
     script.node.handle_link_opened(LinkId(2));
     script.greet(LinkId(2));
@@ -226,10 +226,10 @@ fn requests_find_the_worker_of_their_transport_before_it_has_answered() {
     script.done(create(1));
     assert_eq!(script.done(create(2)), 1);
     script.request(offer(2, 7));
-    let (worker, ticket, _) = script.to_worker();
+    let (worker, ticket, _) = script.next_to_worker();
     assert_eq!(worker, 1);
     script.request(Request::SetConsumers { transport: transport(7), wishes: vec![] });
-    assert_eq!(script.to_worker().0, 1);
+    assert_eq!(script.next_to_worker().0, 1);
     script.worker_answers(ticket, Err(ControlError::invalid("sdp", "no")));
     assert!(script.answer_on(LINK).is_err());
     assert_eq!(script.node.transport_count(), 0, "a refused offer leaves nothing");
@@ -253,7 +253,7 @@ fn what_is_not_there_or_elsewhere_is_refused() {
 fn a_router_that_its_worker_refused_is_not_there() {
     let mut script = Script::new(1);
     script.request(create(1));
-    let (_, ticket, _) = script.to_worker();
+    let (_, ticket, _) = script.next_to_worker();
     script.worker_answers(ticket, Err(ControlError::Internal { message: "full".into() }));
     assert!(script.answer_on(LINK).is_err());
     assert_eq!(script.node.router_count(), 0);
@@ -274,7 +274,7 @@ fn waiting_requests_are_bounded() {
     let mut script = Script::new(1);
     for _ in 0..CALLS_MAX {
         script.request(Request::List);
-        script.to_worker();
+        script.next_to_worker();
     }
     assert!(matches!(script.refused(Request::List), ControlError::Unavailable { .. }));
 }
@@ -302,9 +302,9 @@ fn a_sync_is_split_by_worker_and_its_answers_are_joined() {
     script.done(offer(1, 2));
     script.done(offer(3, 3));
     script.request(sync(1, vec![wish(2, &[8]), wish(1, &[1, 9])]));
-    let (first, first_ticket, request) = script.to_worker();
+    let (first, first_ticket, request) = script.next_to_worker();
     assert_eq!((first, request), (0, sync(1, vec![wish(1, &[1, 9])])));
-    let (second, second_ticket, request) = script.to_worker();
+    let (second, second_ticket, request) = script.next_to_worker();
     assert_eq!((second, request), (1, sync(1, vec![wish(2, &[8])])));
     script.worker_answers(second_ticket, Ok(Response::Synced { missing: vec![transport(8)] }));
     assert!(script.is_silent(), "one part is missing");
@@ -318,9 +318,9 @@ fn a_sync_is_split_by_worker_and_its_answers_are_joined() {
 fn a_sync_does_not_touch_what_was_made_after_it() {
     let mut script = Script::new(1);
     script.request(sync(1, vec![]));
-    let (_, ticket, _) = script.to_worker();
+    let (_, ticket, _) = script.next_to_worker();
     script.request(create(1));
-    let (_, create_ticket, _) = script.to_worker();
+    let (_, create_ticket, _) = script.next_to_worker();
     script.worker_answers(ticket, Ok(Response::Synced { missing: vec![] }));
     script.worker_answers(create_ticket, Ok(Response::Done));
     assert_eq!(script.node.router_count(), 1);
@@ -331,7 +331,7 @@ fn an_older_generation_is_stale_until_a_new_epoch_begins() {
     let mut script = Script::new(1);
     for generation in [5, 5, 6] {
         script.request(sync(generation, vec![]));
-        let (_, ticket, _) = script.to_worker();
+        let (_, ticket, _) = script.next_to_worker();
         script.worker_answers(ticket, Ok(Response::Synced { missing: vec![] }));
         assert!(script.answer_on(LINK).is_ok());
     }
@@ -339,7 +339,7 @@ fn an_older_generation_is_stale_until_a_new_epoch_begins() {
     assert_eq!(script.refused(sync(5, vec![])), stale);
     script.epoch = Epoch(2);
     script.request(sync(1, vec![]));
-    assert_eq!(script.to_worker().2, sync(1, vec![]));
+    assert_eq!(script.next_to_worker().2, sync(1, vec![]));
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn a_list_joins_the_workers_and_says_who_claimed_what() {
     script.done(create(2));
     script.request(Request::List);
     for serial in [1, 2] {
-        let (_, ticket, _) = script.to_worker();
+        let (_, ticket, _) = script.next_to_worker();
         let summary = RouterSummary { router: router(serial), epoch: Epoch(0), transports: vec![] };
         script.worker_answers(ticket, Ok(Response::Routers { routers: vec![summary] }));
     }
@@ -371,7 +371,7 @@ fn a_router_is_closed_60_s_after_its_last_connection_broke() {
     script.advance(ABANDONED_AFTER - Duration::from_millis(1));
     assert!(script.is_silent());
     script.advance(Duration::from_millis(1));
-    let (_, ticket, request) = script.to_worker();
+    let (_, ticket, request) = script.next_to_worker();
     assert_eq!(request, Request::CloseRouter { router: router(1) });
     script.worker_answers(ticket, Ok(Response::Done));
     assert_eq!(script.node.router_count(), 0);
@@ -398,7 +398,7 @@ fn a_new_owner_claims_routers_by_sync_and_the_others_are_abandoned() {
     script.epoch = Epoch(2);
     script.done(create(1));
     script.advance(ABANDONED_AFTER);
-    let (_, ticket, request) = script.to_worker();
+    let (_, ticket, request) = script.next_to_worker();
     assert_eq!(request, Request::CloseRouter { router: router(2) });
     script.worker_answers(ticket, Ok(Response::Done));
     let Some(NodeOutput::Send { frame: Frame::Notification { notification }, .. }) =
@@ -417,11 +417,11 @@ fn an_abandoned_router_whose_worker_was_busy_is_closed_later() {
     script.done(offer(1, 1));
     script.node.handle_link_closed(LINK, script.now);
     script.advance(ABANDONED_AFTER);
-    let (_, ticket, _) = script.to_worker();
+    let (_, ticket, _) = script.next_to_worker();
     script.worker_answers(ticket, Err(ControlError::Internal { message: "busy".into() }));
     assert_eq!((script.node.router_count(), script.node.transport_count()), (1, 1));
     script.advance(ABANDONED_AFTER);
-    assert_eq!(script.to_worker().2, Request::CloseRouter { router: router(1) });
+    assert_eq!(script.next_to_worker().2, Request::CloseRouter { router: router(1) });
 }
 
 #[test]
