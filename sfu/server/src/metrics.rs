@@ -1,5 +1,6 @@
 //! Counters for Prometheus. No label names a room or a participant.
 
+use broletto_sfu_core::stats::{Dropped, WorkerStats};
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector, proto::MetricFamily,
 };
@@ -14,6 +15,8 @@ pub struct Metrics {
     messages_sent: IntCounterVec,
     groups_refused: IntCounterVec,
     dropped: IntCounterVec,
+    forwarded: IntCounterVec,
+    session_panics: IntCounterVec,
     panics: IntCounterVec,
     restarts: IntCounterVec,
     tcp_connections: IntGaugeVec,
@@ -76,6 +79,18 @@ impl Metrics {
                 "dropped_total",
                 "What was dropped, by the queue or check that dropped it.",
                 &["worker", "reason"],
+            ),
+            forwarded: counters(
+                &registry,
+                "packets_forwarded_total",
+                "Media packets handed to consumers.",
+                by_worker,
+            ),
+            session_panics: counters(
+                &registry,
+                "session_panics_total",
+                "Faults that ended one session.",
+                by_worker,
             ),
             panics: counters(
                 &registry,
@@ -154,6 +169,9 @@ impl Metrics {
             dropped_tcp_audio: dropped("tcp_audio"),
             dropped_notifications: dropped("notification_queue"),
             delayed_notifications: dropped("notification_superseded"),
+            dropped_by_worker: drops(&Dropped::default()).map(|(reason, _)| dropped(reason)),
+            forwarded: self.forwarded.with_label_values(&[worker]),
+            session_panics: self.session_panics.with_label_values(&[worker]),
             tcp_connections: self.tcp_connections.with_label_values(&[worker]),
             panics: self.panics.with_label_values(&[worker]),
             restarts: self.restarts.with_label_values(&[worker]),
@@ -182,9 +200,62 @@ pub struct WorkerMetrics {
     pub(crate) dropped_tcp_audio: IntCounter,
     pub(crate) dropped_notifications: IntCounter,
     pub(crate) delayed_notifications: IntCounter,
+    /// In the order of [`drops`].
+    dropped_by_worker: [IntCounter; DROPS],
+    pub(crate) forwarded: IntCounter,
+    session_panics: IntCounter,
     pub(crate) tcp_connections: IntGauge,
     pub(crate) panics: IntCounter,
     pub(crate) restarts: IntCounter,
+}
+
+impl WorkerMetrics {
+    /// Adds what the worker counted between two looks. A worker that was replaced starts at zero.
+    pub(crate) fn record(&self, before: &WorkerStats, after: &WorkerStats) {
+        let rise = |before: u64, after: u64| after.checked_sub(before).unwrap_or(after);
+        self.forwarded.inc_by(rise(before.forwarded, after.forwarded));
+        self.session_panics.inc_by(rise(before.panics, after.panics));
+        let (before, after) = (drops(&before.dropped), drops(&after.dropped));
+        for (counter, ((_, before), (_, after))) in
+            self.dropped_by_worker.iter().zip(before.into_iter().zip(after))
+        {
+            counter.inc_by(rise(before, after));
+        }
+    }
+}
+
+const DROPS: usize = 12;
+
+/// What a worker drops, by the label it has here.
+fn drops(dropped: &Dropped) -> [(&'static str, u64); DROPS] {
+    let Dropped {
+        unknown_kind,
+        unknown_source,
+        stun_unknown,
+        stun_forged,
+        address_refused,
+        ssrc_refused,
+        rtp_refused,
+        malformed,
+        paused,
+        payload_malformed,
+        without_consent,
+        output_full,
+    } = *dropped;
+    [
+        ("unknown_kind", unknown_kind),
+        ("unknown_source", unknown_source),
+        ("stun_unknown", stun_unknown),
+        ("stun_forged", stun_forged),
+        ("address_refused", address_refused),
+        ("ssrc_refused", ssrc_refused),
+        ("rtp_refused", rtp_refused),
+        ("malformed", malformed),
+        ("paused", paused),
+        ("payload_malformed", payload_malformed),
+        ("without_consent", without_consent),
+        ("output_full", output_full),
+    ]
 }
 
 const VALID: &str = "names and labels in this file are valid and used once";
@@ -227,5 +298,21 @@ mod tests {
         }
         let text = prometheus::TextEncoder::new().encode_to_string(&families).expect("it can be written");
         assert!(text.contains(r#"broletto_sfu_packets_sent_total{protocol="udp",worker="3"} 2"#), "{text}");
+    }
+
+    #[test]
+    fn what_a_worker_dropped_is_added_up_over_its_replacement() {
+        let worker = Metrics::new().worker(0);
+        let stats = |forwarded, paused| WorkerStats {
+            forwarded,
+            dropped: Dropped { paused, ..Dropped::default() },
+            ..WorkerStats::default()
+        };
+        worker.record(&stats(0, 0), &stats(5, 2));
+        worker.record(&stats(5, 2), &stats(6, 2));
+        worker.record(&stats(6, 2), &stats(1, 1));
+        assert_eq!(worker.forwarded.get(), 7);
+        let paused = drops(&Dropped::default()).iter().position(|(reason, _)| *reason == "paused");
+        assert_eq!(worker.dropped_by_worker[paused.expect("it is counted")].get(), 3);
     }
 }

@@ -14,6 +14,7 @@ use broletto_control::{ControlError, Generation, Request, Response};
 use broletto_sfu_core::Worker;
 use broletto_sfu_core::io::{LocalAddress, Output, Protocol, Received, Transmit};
 use broletto_sfu_core::node::Ticket;
+use broletto_sfu_core::stats::WorkerStats;
 use tokio::sync::mpsc;
 
 use crate::egress::Egress;
@@ -52,6 +53,8 @@ pub(crate) trait MediaPlane {
     fn handle_timeout(&mut self, now: Instant);
     fn poll_output(&mut self) -> Option<Output>;
     fn poll_timeout(&mut self) -> Option<Instant>;
+    /// What was counted since it was made.
+    fn stats(&self) -> WorkerStats;
 }
 
 impl MediaPlane for Worker {
@@ -73,6 +76,10 @@ impl MediaPlane for Worker {
 
     fn poll_timeout(&mut self) -> Option<Instant> {
         Worker::poll_timeout(self)
+    }
+
+    fn stats(&self) -> WorkerStats {
+        *Worker::stats(self)
     }
 }
 
@@ -175,6 +182,8 @@ struct WorkerThread<M, F> {
     send: SendBatch,
     transmits: Vec<Transmit>,
     metrics: WorkerMetrics,
+    /// What the worker had counted when it was last looked at.
+    stats: WorkerStats,
     next_sweep: Instant,
     stopping: bool,
 }
@@ -195,6 +204,7 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
             send: SendBatch::new(),
             transmits: Vec::with_capacity(TRANSMITS_MAX),
             metrics: setup.metrics,
+            stats: WorkerStats::default(),
             next_sweep: now + SWEEP_EVERY,
             stopping: false,
         }
@@ -389,6 +399,13 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP_EVERY;
             self.connections.sweep(now, &self.poller, &self.metrics);
+            self.record_stats(now);
+        }
+    }
+
+    fn record_stats(&mut self, now: Instant) {
+        if let Some(stats) = self.guarded.call(now, |plane| plane.stats()) {
+            self.metrics.record(&std::mem::replace(&mut self.stats, stats), &stats);
         }
     }
 
@@ -417,6 +434,7 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
             socket.flush(&mut self.send, &self.metrics);
         }
         self.outbox.flush();
+        self.record_stats(now);
     }
 }
 

@@ -53,6 +53,10 @@ impl MediaPlane for Echo {
     fn poll_timeout(&mut self) -> Option<Instant> {
         self.alarm.map(|(at, ..)| at)
     }
+
+    fn stats(&self) -> WorkerStats {
+        WorkerStats { forwarded: 3, ..WorkerStats::default() }
+    }
 }
 
 struct Running {
@@ -119,6 +123,7 @@ fn packets_go_through_over_both_families() {
         running.handle.stop();
         assert_eq!(running.metrics.udp_packets_received.get(), 5);
         assert_eq!(running.metrics.udp_bytes_sent.get(), 4_301);
+        assert_eq!(running.metrics.forwarded.get(), 3);
     }
 }
 
