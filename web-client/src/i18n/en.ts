@@ -104,6 +104,7 @@ export const en: Texts = {
     heading: 'Meeting',
     untitled: 'Meeting {{code}}',
     stage: 'Participants on video',
+    notices: 'Notices',
     you: 'You',
     name_you: '{{name}} (you)',
     speaking: 'is speaking',

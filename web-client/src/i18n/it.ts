@@ -102,6 +102,7 @@ export const it = {
     heading: 'Riunione',
     untitled: 'Riunione {{code}}',
     stage: 'Partecipanti in video',
+    notices: 'Avvisi',
     you: 'Tu',
     name_you: '{{name}} (tu)',
     speaking: 'sta parlando',
