@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn the_first_that_everyone_can_else_the_one_that_most_can() {
-        let rows: &[(&[Codec], &[&[Codec]], Codec)] = &[
+        type Row<'a> = (&'a [Codec], &'a [&'a [Codec]], Codec);
+        let rows: &[Row] = &[
             (&[H264, Vp8], &[], H264),
             (&[H264, Vp8], &[&[H264, Vp8], &[Vp8, H264]], H264),
             (&[H264, Vp8], &[&[H264, Vp8], &[Vp8]], Vp8),

@@ -214,7 +214,7 @@ impl Conference {
         if self.connections.len() >= self.config.limits.connections_max {
             self.out.event(Event::Refused { why: Refusal::Connections });
             let error = ClientError::new(ErrorCode::Limit, "the server has no room for more connections");
-            self.out.to_client(connection, None, error.into_message());
+            self.out.tell(connection, None, error.into_message());
             self.out.close_client(connection);
             return;
         }
@@ -249,11 +249,11 @@ impl Conference {
         };
         let name = message_name(&message);
         match self.client_message(connection, id, message, now) {
-            Ok(Reply::Now(message)) => self.out.to_client(connection, Some(id), *message),
+            Ok(Reply::Now(message)) => self.out.tell(connection, Some(id), *message),
             Ok(Reply::Elsewhere) => {}
             Err(error) => {
                 self.out.event(Event::ClientError { code: error.code, message: name });
-                self.out.to_client(connection, Some(id), error.into_message());
+                self.out.tell(connection, Some(id), error.into_message());
             }
         }
     }
@@ -284,7 +284,7 @@ impl Conference {
             }
             ClientMessage::Leave {} => {
                 let seat = self.seat(connection)?;
-                self.out.to_client(connection, Some(id), ServerMessage::Ok);
+                self.out.tell(connection, Some(id), ServerMessage::Ok);
                 self.close(connection, ClosedReason::Left);
                 self.remove_participant(&seat, Leave::Asked, now);
                 Ok(Reply::Elsewhere)
@@ -312,12 +312,12 @@ impl Conference {
         if too_many || id.is_none() {
             return self.break_off(connection, id, error, now);
         }
-        self.out.to_client(connection, id, error.into_message());
+        self.out.tell(connection, id, error.into_message());
     }
 
     /// Ends the WebSocket of a client that broke the protocol. Its participant may resume.
     fn break_off(&mut self, connection: ConnectionId, reply_to: Option<u64>, error: ClientError, now: Now) {
-        self.out.to_client(connection, reply_to, error.into_message());
+        self.out.tell(connection, reply_to, error.into_message());
         let seat = self.close(connection, ClosedReason::Protocol);
         self.detach(seat, now);
     }
@@ -325,7 +325,7 @@ impl Conference {
     /// Says the last message on a WebSocket; gives the seat that it leaves.
     pub(crate) fn close(&mut self, connection: ConnectionId, reason: ClosedReason) -> Option<Seat> {
         let link = self.connections.remove(&connection)?;
-        self.out.to_client(connection, None, ServerMessage::Closed { reason });
+        self.out.tell(connection, None, ServerMessage::Closed { reason });
         self.out.close_client(connection);
         link.seat
     }

@@ -72,7 +72,7 @@ impl Conference {
         self.transports.insert(transport, seat.clone());
         self.timers.insert((until, Timer::Offer(seat.clone())));
         let participant = room.participants.get_mut(&seat.participant).expect("a seat is a participant's");
-        participant.offering = Some(Offering { request, media, reply_to, until });
+        participant.offering = Some(Offering { request, media, reply_to, until, closed: false });
         Ok(Reply::Elsewhere)
     }
 
@@ -101,11 +101,16 @@ impl Conference {
         self.timers.remove(&(offering.until, Timer::Offer(seat.clone())));
         let mut lost = false;
         let message = match result {
+            Ok(Response::Answer { .. }) if offering.closed => {
+                // A node that was restarted meanwhile has made it anew.
+                self.out.command(Request::CloseTransport { transport: offering.media.transport });
+                ClientError::new(ErrorCode::Unavailable, "the media server lost the connection")
+            }
             Ok(Response::Answer { sdp, video_codecs }) => {
                 let mut media = offering.media;
                 media.video_codecs = video_codecs.into_iter().filter_map(convert::video_codec).collect();
                 if let Some(connection) = connection {
-                    self.out.to_client(connection, Some(offering.reply_to), ServerMessage::Answer { sdp });
+                    self.out.tell(connection, Some(offering.reply_to), ServerMessage::Answer { sdp });
                 }
                 return self.install_media(seat, media);
             }
@@ -124,7 +129,7 @@ impl Conference {
             self.transports.remove(&transport);
         }
         if let Some(connection) = connection {
-            self.out.to_client(connection, Some(offering.reply_to), message.into_message());
+            self.out.tell(connection, Some(offering.reply_to), message.into_message());
         }
         if lost {
             self.transport_lost(transport);
@@ -143,7 +148,7 @@ impl Conference {
         self.out.abandon_offer(offering.request, Some(transport));
         if let Some(connection) = connection {
             let error = ClientError::new(ErrorCode::Unavailable, "the media server lost the connection");
-            self.out.to_client(connection, Some(offering.reply_to), error.into_message());
+            self.out.tell(connection, Some(offering.reply_to), error.into_message());
         }
     }
 
@@ -156,7 +161,7 @@ impl Conference {
         self.abandon_offer(seat);
         if let Some(connection) = connection {
             let error = ClientError::new(ErrorCode::Unavailable, "the media server does not answer");
-            self.out.to_client(connection, Some(reply_to), error.into_message());
+            self.out.tell(connection, Some(reply_to), error.into_message());
         }
     }
 
@@ -212,7 +217,7 @@ impl Conference {
         }
         let slots: Vec<_> = participant.slots().into_iter().filter(|slot| slot.shows.is_some()).collect();
         if let (Some(connection), false) = (participant.connection(), slots.is_empty()) {
-            self.out.to_client(connection, None, ServerMessage::Slots { slots });
+            self.out.tell(connection, None, ServerMessage::Slots { slots });
         }
         self.out.save_participant(room, seat.participant);
         self.refresh_codec(&seat.room);

@@ -104,14 +104,14 @@ impl Conference {
                 let connection = self.participant(&seat).and_then(|participant| participant.connection());
                 if let Some(connection) = connection {
                     let state = convert::media_state(state);
-                    self.out.to_client(connection, None, ServerMessage::Media { state });
+                    self.out.tell(connection, None, ServerMessage::Media { state });
                 }
             }
             Notification::TransportClosed { transport, reason } => {
                 if let CloseReason::Failed { message } = reason {
                     self.out.event(Event::NodeError { message });
                 }
-                self.transport_lost(transport);
+                self.transport_closed(transport);
             }
             // The roster tells what participants say of themselves; a tile without packets shows
             // in the slots.
@@ -125,6 +125,17 @@ impl Conference {
             }
             Notification::RouterAbandoned { router } => self.router_abandoned(router),
         }
+    }
+
+    fn transport_closed(&mut self, transport: TransportId) {
+        let offering = match self.transports.get(&transport).cloned() {
+            Some(seat) => self.participant(&seat).and_then(|participant| participant.offering.as_mut()),
+            None => None,
+        };
+        if let Some(offering) = offering.filter(|offering| offering.media.transport == transport) {
+            offering.closed = true;
+        }
+        self.transport_lost(transport);
     }
 
     /// The node has this transport no longer: its client must offer again.
@@ -144,7 +155,7 @@ impl Conference {
         room.set_media(seat.participant, None);
         room.forget_sources(&public_id, &mut self.out);
         if let Some(connection) = connection {
-            self.out.to_client(connection, None, ServerMessage::OfferNeeded);
+            self.out.tell(connection, None, ServerMessage::OfferNeeded);
         }
         self.out.save_participant(room, seat.participant);
         self.refresh_codec(&seat.room);
@@ -179,7 +190,7 @@ impl Conference {
         if let (true, Some(connection)) = (told, connection) {
             let consumers = participant.media.iter().flat_map(|media| &media.consumers);
             let slots = consumers.filter(|one| one.consumer == consumer).map(|one| one.slot()).collect();
-            self.out.to_client(connection, None, ServerMessage::Slots { slots });
+            self.out.tell(connection, None, ServerMessage::Slots { slots });
         }
     }
 

@@ -68,12 +68,7 @@ impl Out {
         out
     }
 
-    pub(crate) fn to_client(
-        &mut self,
-        connection: ConnectionId,
-        reply_to: Option<u64>,
-        message: ServerMessage,
-    ) {
+    pub(crate) fn tell(&mut self, connection: ConnectionId, reply_to: Option<u64>, message: ServerMessage) {
         self.queue.push_back(Output::ToClient { connection, frame: ServerFrame { reply_to, message } });
     }
 
@@ -81,7 +76,7 @@ impl Out {
     pub(crate) fn broadcast(&mut self, room: &Room, except: Option<Id>, message: &ServerMessage) {
         for participant in room.participants.values().filter(|one| Some(one.id) != except) {
             if let Some(connection) = participant.connection() {
-                self.to_client(connection, None, message.clone());
+                self.tell(connection, None, message.clone());
             }
         }
     }

@@ -72,6 +72,8 @@ pub(crate) struct Offering {
     pub(crate) media: Media,
     pub(crate) reply_to: u64,
     pub(crate) until: Instant,
+    /// The node has closed the transport again before its answer was seen.
+    pub(crate) closed: bool,
 }
 
 impl Participant {

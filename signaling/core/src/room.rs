@@ -137,7 +137,7 @@ impl Room {
             });
             let slots: Vec<_> = emptied.collect();
             if let (Some(connection), false) = (connection, slots.is_empty()) {
-                out.to_client(connection, None, ServerMessage::Slots { slots });
+                out.tell(connection, None, ServerMessage::Slots { slots });
             }
         }
     }

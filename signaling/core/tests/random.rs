@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use broletto_control::{ConsumerRule, Notification, TransportId};
+use broletto_protocol::ServerFrame;
 use broletto_protocol::server::{Participant, ServerMessage, Slot};
 use common::*;
 use proptest::prelude::*;
@@ -97,6 +98,8 @@ struct Client {
     room: String,
     roster: BTreeMap<String, Participant>,
     slots: BTreeMap<String, Slot>,
+    /// Numbers of the fresh offers.
+    fresh: BTreeSet<u64>,
 }
 
 struct Play {
@@ -150,7 +153,14 @@ impl Play {
                     self.seat(client, connection, reply);
                 }
             }
-            Step::Offer { client, fresh, codecs } => self.say(client, offer(codecs, fresh)),
+            Step::Offer { client, fresh, codecs } => {
+                if let Some(member) = self.member(client) {
+                    let id = self.world.say(member.connection, offer(codecs, fresh));
+                    if fresh {
+                        self.clients[client].fresh.insert(id);
+                    }
+                }
+            }
             Step::Publish { client, camera } => self.say(client, publish(true, camera)),
             Step::View { client, of, slot } => {
                 let other = self.clients[of].member.as_ref().map(|member| member.id.clone());
@@ -237,8 +247,13 @@ impl Play {
     fn listen(&mut self) {
         for client in &mut self.clients {
             let Some(member) = client.member.clone().filter(|_| client.online) else { continue };
-            for message in self.world.news(member.connection) {
+            let inbox = self.world.inboxes.entry(member.connection).or_default();
+            for ServerFrame { reply_to, message } in std::mem::take(inbox) {
                 match message {
+                    // The slots of a new connection begin empty.
+                    ServerMessage::Answer { .. } if reply_to.is_some_and(|id| client.fresh.contains(&id)) => {
+                        client.slots.clear();
+                    }
                     ServerMessage::ParticipantJoined { participant } => {
                         let before = client.roster.insert(participant.id.0.clone(), participant);
                         assert!(before.is_none(), "joined twice");
@@ -303,19 +318,41 @@ impl Play {
         if node.connected && !node.holding && node.held.is_empty() {
             let there: BTreeSet<_> = node.transports.keys().map(|one| one.0.to_string()).collect();
             assert_eq!(there, self.world.saved_transports(), "the node has what was saved");
-            let producers: BTreeSet<_> =
-                node.transports.values().flat_map(|one| one.producers.keys().copied()).collect();
-            for rule in node.transports.values().flat_map(|one| one.consumers.values()) {
-                if let ConsumerRule::Producer { producer } = rule {
-                    assert!(producers.contains(producer), "a consumer is pinned to nothing");
-                }
+            for (consumer, producer) in wished(&saved) {
+                let rules = node.transports.values().flat_map(|one| &one.consumers);
+                let rule = rules.map(|(id, rule)| (id.0.to_string(), *rule)).find(|(id, _)| *id == consumer);
+                let pinned = match rule {
+                    Some((_, ConsumerRule::Producer { producer })) => Some(producer.0.to_string()),
+                    Some((_, ConsumerRule::Off | ConsumerRule::Speaker)) | None => None,
+                };
+                assert_eq!(pinned, Some(producer), "a wish that can come true does");
             }
         }
     }
 }
 
+/// Each consumer that wishes to see a source that is there, with the producer of that source.
+fn wished(saved: &[serde_json::Value]) -> Vec<(String, String)> {
+    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let mut pairs = Vec::new();
+    let consumers = saved
+        .iter()
+        .flat_map(|viewer| list(&viewer["media"]["consumers"]).into_iter().map(move |c| (viewer, c)));
+    for (viewer, consumer) in consumers {
+        let wish = &consumer["wish"];
+        let is_seen = |record: &&serde_json::Value| {
+            record["id"] == wish["participant"] && record["room"] == viewer["room"]
+        };
+        let producers = saved.iter().filter(is_seen).flat_map(|record| list(&record["media"]["producers"]));
+        let producer = producers.filter(|producer| producer["source"] == wish["source"]);
+        pairs.extend(producer.map(|producer| (word(&consumer["consumer"]), word(&producer["producer"]))));
+    }
+    pairs
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_everyone_sees_the_same(steps in prop::collection::vec(step(), 1..120)) {

@@ -360,9 +360,18 @@ impl FakeNode {
             Request::Sync { routers, .. } => {
                 let wished: BTreeSet<_> =
                     routers.iter().flat_map(|router| &router.transports).map(|one| one.transport).collect();
+                self.transports.retain(|transport, _| wished.contains(transport));
+                for wish in routers.iter().flat_map(|router| &router.transports) {
+                    let Some(transport) = self.transports.get_mut(&wish.transport) else { continue };
+                    for (producer, paused) in &mut transport.producers {
+                        *paused = wish.paused.contains(producer);
+                    }
+                    for one in &wish.wishes {
+                        transport.consumers.insert(one.consumer, one.rule);
+                    }
+                }
                 self.routers =
                     routers.into_iter().map(|wish| (wish.router, wish.config.video_codecs)).collect();
-                self.transports.retain(|transport, _| wished.contains(transport));
                 let missing = wished.into_iter().filter(|one| !self.transports.contains_key(one));
                 return Ok(Response::Synced { missing: missing.collect() });
             }
