@@ -89,7 +89,9 @@ enum Message {
 /// Checks the configuration, binds every port and starts the threads. No runtime is needed.
 pub fn start(config: SfuConfig) -> Result<NodeHandle, StartError> {
     config.validate()?;
-    let interfaces = interfaces::addresses()?;
+    let mut interfaces = interfaces::addresses()?;
+    // An IPv6 address that is still being checked for duplicates cannot be bound.
+    interfaces.retain(|ip| std::net::UdpSocket::bind((*ip, 0)).is_ok());
     let metrics = Metrics::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let context = runtime.enter();
