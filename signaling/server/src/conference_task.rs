@@ -54,7 +54,7 @@ pub struct Client {
 enum Step {
     Register { connection: ConnectionId, client: Client },
     Forget { connection: ConnectionId },
-    Output(Output),
+    Output(Box<Output>),
     Reply(Box<dyn FnOnce() + Send>),
 }
 
@@ -204,7 +204,8 @@ async fn own(
                 (None, None)
             }
         };
-        let outputs = std::iter::from_fn(|| conference.poll_output().map(Step::Output));
+        let outputs =
+            std::iter::from_fn(|| conference.poll_output().map(|output| Step::Output(Box::new(output))));
         for step in before.into_iter().chain(outputs).chain(after) {
             if steps.send(step).await.is_err() {
                 return error!("the task that carries out what the conference says has ended");
@@ -305,23 +306,30 @@ impl Executor {
                 self.clients.remove(&connection);
             }
             Step::Reply(reply) => reply(),
-            Step::Output(Output::ToClient { connection, frame }) => self.to_client(connection, frame),
+            Step::Output(output) => self.carry_out_output(*output),
+        }
+    }
+
+    fn carry_out_output(&mut self, output: Output) {
+        match output {
+            Output::ToClient { connection, frame } => self.deliver(connection, frame),
             // The session sends what waits and closes when its sender is gone.
-            Step::Output(Output::CloseClient { connection }) => {
+            Output::CloseClient { connection } => {
                 self.clients.remove(&connection);
             }
-            Step::Output(Output::ToNode(frame)) => {
+            Output::ToNode(frame) => {
                 if self.to_node.try_send(frame).is_err() {
                     self.metrics.node_requests_dropped.inc();
                     warn!("a request to the node was dropped: too many wait");
                 }
             }
-            Step::Output(Output::Event(event)) => self.metrics.event(&event),
-            Step::Output(Output::Save { .. } | Output::Remove { .. }) => {}
+            Output::Event(event) => self.metrics.event(&event),
+            // They went to the store before.
+            Output::Save { .. } | Output::Remove { .. } => {}
         }
     }
 
-    fn to_client(&mut self, connection: ConnectionId, frame: ServerFrame) {
+    fn deliver(&mut self, connection: ConnectionId, frame: ServerFrame) {
         let Some(client) = self.clients.get(&connection) else { return };
         if client.outgoing.try_send(frame).is_err() {
             client.overflowed.store(true, Ordering::Relaxed);
@@ -331,13 +339,18 @@ impl Executor {
     }
 }
 
+/// Takes what must be saved out of the steps.
 fn split(steps: impl Iterator<Item = Step>) -> (Vec<Write>, Vec<Step>) {
     let (mut writes, mut rest) = (Vec::new(), Vec::new());
     for step in steps {
-        match step {
-            Step::Output(Output::Save { key, value }) => writes.push(Write::Put { key, value }),
-            Step::Output(Output::Remove { key }) => writes.push(Write::Remove { key }),
-            step => rest.push(step),
+        let Step::Output(output) = step else {
+            rest.push(step);
+            continue;
+        };
+        match *output {
+            Output::Save { key, value } => writes.push(Write::Put { key, value }),
+            Output::Remove { key } => writes.push(Write::Remove { key }),
+            output => rest.push(Step::Output(Box::new(output))),
         }
     }
     (writes, rest)

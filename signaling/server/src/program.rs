@@ -56,7 +56,7 @@ pub enum Role {
 pub struct App {
     pub(crate) config: Config,
     pub(crate) conference: ConferenceHandle,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) sessions: Arc<Gate>,
     pub(crate) requests: RateLimit,
@@ -130,9 +130,9 @@ async fn start_signaling(role: Role, config: Config, ops_token: String) -> anyho
         Way::Remote(_) => None,
     };
     let store = Store::open(&config.data_dir).await?;
-    let tokens = Tokens::load(&config.tokens, &store).await?;
+    let tokens = Arc::new(Tokens::load(&config.tokens, &store).await?);
     let saved = store.live_state().await?;
-    let opening = Tokens::load(&config.tokens, &store).await?;
+    let opening = Arc::clone(&tokens);
     let conference = Conference::new(
         conference_config(&config),
         Box::new(move |token| opening.open(token)),
@@ -218,7 +218,10 @@ fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(DefaultBodyLimit::max(rest::BODY_BYTES_MAX))
         .with_state(app);
-    rooms.fallback(web::page).layer(middleware::from_fn(web::security_headers))
+    rooms
+        .fallback(web::page)
+        .layer(middleware::from_fn(rest::within_time))
+        .layer(middleware::from_fn(web::security_headers))
 }
 
 fn conference_config(config: &Config) -> ConferenceConfig {

@@ -1,17 +1,19 @@
 //! `/api/v1/rooms`, and its description.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::header::{self, HeaderMap};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use broletto_protocol::Role;
 use broletto_protocol::rest::{ApiError, CreateRoom, CreatedRoom, Room};
-use broletto_signaling_core::{RestError, grant};
+use broletto_signaling_core::{NewRoom, RestError, grant};
+use tokio::time::timeout;
 use tracing::error;
 use utoipa::OpenApi;
 
@@ -24,6 +26,12 @@ use crate::tokens::{ANY_ROOM, AUDIENCE};
 
 /// Longest body taken, in bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// After so many seconds a server that restarts should be back.
+const RESTART_S: u64 = 2;
+/// Answers with a room, or a token, in them.
+const NOT_STORED: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
+/// For a request's body to come and its answer to be ready, so that slow senders do not pile up.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(OpenApi)]
 #[openapi(
@@ -61,34 +69,19 @@ pub async fn create_room(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    if let Err(refusal) = may_change(&app, peer, &headers).and_then(|()| may_create(&app, &headers)) {
-        return refusal;
-    }
-    let body = match parse(&headers, &body) {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
-    };
-    let new = match app.conference.create_room(body, peer.ip).await {
-        Ok(Ok(new)) => new,
-        Ok(Err(refusal)) => return refused(&refusal),
-        Err(Stopping) => return stopping(),
-    };
-    let moderator_token = match app.tokens.sign(&new.moderator) {
-        Ok(token) => token,
-        Err(failure) => {
-            error!(error = %failure, "a token was not signed");
-            return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed");
-        }
-    };
-    let mut room = new.room;
+) -> Result<Response, Refusal> {
+    may_change(&app, peer, &headers)?;
+    may_create(&app, &headers)?;
+    let NewRoom { mut room, moderator } =
+        app.conference.create_room(parse(&headers, &body)?, peer.ip).await??;
+    let moderator_token = app.tokens.sign(&moderator).map_err(|failure| {
+        error!(error = %failure, "a token was not signed");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed")
+    })?;
     app.complete_url(&mut room.url, &app.site(&headers, peer));
-    let location = HeaderValue::try_from(format!("/api/v1/rooms/{}", room.id));
-    let mut response = (StatusCode::CREATED, Json(CreatedRoom { room, moderator_token })).into_response();
-    if let Ok(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    not_stored(response)
+    let location = [(header::LOCATION, format!("/api/v1/rooms/{}", room.id))];
+    Ok((StatusCode::CREATED, NOT_STORED, location, Json(CreatedRoom { room, moderator_token }))
+        .into_response())
 }
 
 /// Reads a room, with a token for it.
@@ -107,18 +100,11 @@ pub async fn read_room(
     Extension(peer): Extension<Peer>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Response {
-    if let Err(refusal) = within_rate(&app, peer) {
-        return refusal;
-    }
-    match app.conference.read_room(id, bearer(&headers).map(str::to_owned)).await {
-        Ok(Ok(mut room)) => {
-            app.complete_url(&mut room.url, &app.site(&headers, peer));
-            not_stored(Json(room).into_response())
-        }
-        Ok(Err(refusal)) => refused(&refusal),
-        Err(Stopping) => stopping(),
-    }
+) -> Result<Response, Refusal> {
+    within_rate(&app, peer)?;
+    let mut room = app.conference.read_room(id, bearer(&headers).map(str::to_owned)).await??;
+    app.complete_url(&mut room.url, &app.site(&headers, peer));
+    Ok((NOT_STORED, Json(room)).into_response())
 }
 
 /// Ends a room for everyone in it, with a moderator's token.
@@ -138,70 +124,114 @@ pub async fn end_room(
     Extension(peer): Extension<Peer>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Response {
-    if let Err(refusal) = may_change(&app, peer, &headers) {
-        return refusal;
+) -> Result<StatusCode, Refusal> {
+    may_change(&app, peer, &headers)?;
+    app.conference.end_room(id, bearer(&headers).map(str::to_owned)).await??;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Why a request is not carried out: an [`ApiError`] with its status.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    error: ApiError,
+    retry_after_s: Option<u64>,
+}
+
+impl Refusal {
+    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let error = ApiError { code: code.to_owned(), field: None, message: message.into() };
+        Refusal { status, error, retry_after_s: None }
     }
-    match app.conference.end_room(id, bearer(&headers).map(str::to_owned)).await {
-        Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Err(refusal)) => refused(&refusal),
-        Err(Stopping) => stopping(),
+
+    /// It may be tried again after `seconds`.
+    pub fn for_now(status: StatusCode, code: &str, message: &str, seconds: u64) -> Self {
+        Refusal { retry_after_s: Some(seconds), ..Refusal::new(status, code, message) }
     }
 }
 
-pub fn not_found() -> Response {
-    error(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address")
+impl From<RestError> for Refusal {
+    fn from(error: RestError) -> Self {
+        let retry_after_s = match &error {
+            RestError::Limit { retry_after_s, .. } => *retry_after_s,
+            RestError::Invalid { .. } | RestError::NotFound | RestError::Forbidden => None,
+        };
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Refusal { status, error: error.api_error(), retry_after_s }
+    }
 }
 
-pub fn error(status: StatusCode, code: &str, message: &str) -> Response {
-    let error = ApiError { code: code.to_owned(), field: None, message: message.to_owned() };
-    (status, Json(error)).into_response()
+impl From<Stopping> for Refusal {
+    fn from(stopping: Stopping) -> Self {
+        let message = stopping.to_string();
+        Refusal::for_now(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &message, RESTART_S)
+    }
 }
 
-/// Answers of the framework itself, such as for a wrong method, in the form of all others.
-pub async fn method_not_allowed() -> Response {
-    error(StatusCode::METHOD_NOT_ALLOWED, "method", "this address does not take this method")
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.error)).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
 }
 
-fn within_rate(app: &App, peer: Peer) -> Result<(), Response> {
+/// For addresses below `/api/` that are none.
+pub fn not_found() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address")
+}
+
+pub async fn method_not_allowed() -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this address does not take this method")
+}
+
+pub async fn within_time(request: Request, next: Next) -> Response {
+    match timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long").into_response()
+        }
+    }
+}
+
+fn within_rate(app: &App, peer: Peer) -> Result<(), Refusal> {
     if app.requests.allows(peer.ip.into(), Instant::now()) {
         return Ok(());
     }
-    let refusal = error(StatusCode::TOO_MANY_REQUESTS, "limit", "too many requests");
-    Err(([(header::RETRY_AFTER, "1")], refusal).into_response())
+    Err(Refusal::for_now(StatusCode::TOO_MANY_REQUESTS, "limit", "too many requests", 1))
 }
 
 /// A request that changes something comes from a page of this host, or from no page at all (W5).
-fn may_change(app: &App, peer: Peer, headers: &HeaderMap) -> Result<(), Response> {
+fn may_change(app: &App, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
     within_rate(app, peer)?;
     if origin::is_allowed(headers, &app.config.http.allowed_origins) {
         return Ok(());
     }
     app.metrics.origins_refused.inc();
-    Err(error(StatusCode::FORBIDDEN, "origin", "this origin may not change anything"))
+    Err(Refusal::new(StatusCode::FORBIDDEN, "origin", "this origin may not change anything"))
 }
 
-fn may_create(app: &App, headers: &HeaderMap) -> Result<(), Response> {
+fn may_create(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     match app.config.rooms.create {
         WhoCreates::Anyone => return Ok(()),
         WhoCreates::Token => {}
     }
-    let unauthorized = |message| {
-        let refusal = error(StatusCode::UNAUTHORIZED, "unauthorized", message);
-        ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response()
-    };
-    let Some(token) = bearer(headers) else {
-        return Err(unauthorized("a bearer token is needed to make a room"));
-    };
+    let unauthorized = |message| Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
+    let token = bearer(headers).ok_or_else(|| unauthorized("a bearer token is needed to make a room"))?;
     let granted = app.tokens.open(token).and_then(|claims| grant(claims, AUDIENCE, now().unix_s));
-    match granted {
-        Ok(grant) if grant.room == ANY_ROOM && grant.role == Role::Moderator => Ok(()),
-        Ok(_) => Err(error(StatusCode::FORBIDDEN, "forbidden", "this token does not let you make rooms")),
-        Err(_) => Err(unauthorized("the token is not valid")),
+    let grant = granted.map_err(|_| unauthorized("the token is not valid"))?;
+    if grant.room == ANY_ROOM && grant.role == Role::Moderator {
+        return Ok(());
     }
+    Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", "this token does not let you make rooms"))
 }
 
-fn parse(headers: &HeaderMap, body: &[u8]) -> Result<CreateRoom, Response> {
+fn parse(headers: &HeaderMap, body: &[u8]) -> Result<CreateRoom, Refusal> {
     if body.is_empty() {
         return Ok(CreateRoom::default());
     }
@@ -209,32 +239,14 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<CreateRoom, Response> {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
-        return Err(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "expected application/json"));
+        let message = "expected application/json";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", message));
     }
     serde_json::from_slice(body)
-        .map_err(|failure| error(StatusCode::BAD_REQUEST, "malformed", &failure.to_string()))
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, "malformed", error.to_string()))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-fn refused(refusal: &RestError) -> Response {
-    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, Json(refusal.api_error())).into_response();
-    if let RestError::Limit { retry_after_s: Some(seconds), .. } = refusal {
-        response.headers_mut().insert(header::RETRY_AFTER, (*seconds).into());
-    }
-    response
-}
-
-fn stopping() -> Response {
-    let refusal = error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is restarting");
-    ([(header::RETRY_AFTER, "2")], refusal).into_response()
-}
-
-fn not_stored(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

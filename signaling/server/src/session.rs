@@ -10,7 +10,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use broletto_protocol::parse::client_frame;
 use broletto_protocol::{MESSAGE_BYTES_MAX, ServerFrame, ServerMessage};
 use broletto_signaling_core::ConnectionId;
@@ -24,10 +24,16 @@ use crate::conference_task::{Client, OUTGOING_MAX, Stopping};
 use crate::limits::Permit;
 use crate::listener::Peer;
 use crate::origin;
-use crate::rest;
+use crate::rest::Refusal;
 
 /// A client that takes longer to read one message is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// When to try again while there are too many sessions, in seconds.
+const FULL_S: u64 = 5;
+/// Thousands of sessions are idle at a time, and each holds one of these.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// More than the longest message, which tells of everyone in a large room.
+const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// For the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pings within the time that a silent client is kept for.
@@ -53,33 +59,24 @@ pub async fn upgrade(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
-) -> Response {
+) -> Result<Response, Refusal> {
     if !origin::is_allowed(&headers, &app.config.http.allowed_origins) {
         app.metrics.origins_refused.inc();
-        return rest::error(StatusCode::FORBIDDEN, "origin", "this origin may not open sessions");
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "origin", "this origin may not open sessions"));
     }
     let Some(permit) = app.sessions.enter(peer.ip.into()) else {
         app.metrics.sessions_refused.inc();
-        return rest::error(StatusCode::SERVICE_UNAVAILABLE, "limit", "too many sessions")
-            .with_retry_after(5);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Err(Refusal::for_now(status, "limit", "too many sessions", FULL_S));
     };
     let site = app.site(&headers, peer);
-    upgrade
+    Ok(upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| run(app, socket, peer.ip, site, permit))
-        .into_response()
-}
-
-trait RetryAfter {
-    fn with_retry_after(self, seconds: u32) -> Self;
-}
-
-impl RetryAfter for Response {
-    fn with_retry_after(mut self, seconds: u32) -> Self {
-        self.headers_mut().insert(axum::http::header::RETRY_AFTER, seconds.into());
-        self
-    }
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .on_upgrade(move |socket| run(app, socket, peer.ip, site, permit)))
 }
 
 async fn run(app: Arc<App>, mut socket: WebSocket, source: IpAddr, site: String, permit: Permit) {

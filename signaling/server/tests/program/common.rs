@@ -83,17 +83,17 @@ impl Server {
 
     pub fn start_role(dir: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log"));
-        let mut child = broletto(dir, arguments, environment)
+        let child = broletto(dir, arguments, environment)
             .stdout(Stdio::piped())
             .stderr(log.expect("a log file"))
             .spawn()
             .expect("the program runs");
-        let out = BufReader::new(child.stdout.take().expect("piped"));
-        let mut greeting = Vec::new();
+        let mut server = Server { child, greeting: Vec::new() };
+        let out = BufReader::new(server.child.stdout.take().expect("piped"));
         for line in out.lines() {
-            greeting.push(line.expect("text"));
-            if greeting.last().is_some_and(|line| line.starts_with("Open ") || line.starts_with("Ready")) {
-                return Server { child, greeting };
+            server.greeting.push(line.expect("text"));
+            if server.greeting.last().is_some_and(|line| line.starts_with("Open ") || line == "Ready") {
+                return server;
             }
         }
         let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();

@@ -150,7 +150,7 @@ async fn w1_a_session_refuses_tokens_that_this_server_did_not_sign() {
     let room = create_room(server.http()).await;
     let good = word(&room["moderator_token"]);
     let claims = good.split('.').nth(1).expect("three parts");
-    for token in [format!("eyJhbGciOiJub25lIn0.{claims}."), good.replace('.', "."), "x.y.z".to_owned()] {
+    for token in [format!("eyJhbGciOiJub25lIn0.{claims}."), good.clone(), "x.y.z".to_owned()] {
         let mut client = Client::open(server.http()).await;
         let message = json!({"type": "join", "version": 1, "token": token, "name": "Eva"});
         let answer = client.ask(message).await;
