@@ -139,8 +139,7 @@ export class Meeting {
         this.#iceServers = event.joined.ice_servers;
         this.#publish();
         if (!event.joined.media || !this.#peer) return this.reconnectMedia();
-        this.#view = new Map();
-        this.#sendView();
+        this.#sendView('all');
         return this.#peer.resume();
       case 'offer_needed':
         return this.reconnectMedia();
@@ -169,10 +168,11 @@ export class Meeting {
     this.#tell({ type: 'publish', publishing });
   }
 
-  #sendView(): void {
+  /** `all`: slots that did not change are named too, since the last message may have been lost. */
+  #sendView(named: 'changed' | 'all' = 'changed'): void {
     const mids = this.slots.filter(({ kind }) => kind === 'video').map(({ mid }) => mid);
     const view = viewAfter(this.#view, mids, this.#wanted);
-    const slots = viewChanges(this.#view, view);
+    const slots = viewChanges(named === 'all' ? new Map() : this.#view, view);
     if (slots.length === 0 || this.room.connection !== 'joined') return;
     this.#view = view;
     this.#tell({ type: 'view', slots });
