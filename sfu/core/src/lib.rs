@@ -26,3 +26,12 @@ pub mod ufrag;
 mod worker;
 
 pub use worker::Worker;
+
+#[cfg(test)]
+extern crate self as broletto_sfu_core;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[cfg(test)]
+#[path = "../tests/inner/m6.rs"]
+mod m6;

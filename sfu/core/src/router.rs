@@ -429,7 +429,7 @@ impl Router {
             })
             .collect();
         let allocation = allocator::allocate(transport.estimate_bps, &demands);
-        transport.set_desired(allocation.desired_bps);
+        transport.set_desired(allocation.desired_bps, cx.now);
 
         let mut wanted = Vec::new();
         for ((index, content, _), target) in flowing.iter().zip(allocation.targets) {

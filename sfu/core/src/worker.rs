@@ -200,6 +200,15 @@ impl Worker {
         &self.outbox.stats
     }
 
+    /// The next packet for a consumer of this transport panics.
+    #[cfg(test)]
+    pub(crate) fn panic_at_next_packet(&mut self, transport: TransportId) {
+        let (slot, session) = self.session(transport).expect("the test has the transport");
+        self.with_router(slot, |router, _| {
+            router.transport_mut(session).expect("it was found").panic_next = true;
+        });
+    }
+
     /// The session that a STUN message is for, if it is a genuine binding request: its address
     /// counts as checked from now on.
     fn check(&mut self, received: &Received<'_>) -> Option<SessionKey> {

@@ -45,6 +45,7 @@ pub(crate) const STATS_INTERVAL: Duration = Duration::from_secs(2);
 const POLL_ERRORS_MAX: u32 = 8;
 /// Rounds of str0m that one poll may take, should its deadline never leave the past.
 const POLL_ROUNDS_MAX: usize = 8;
+const DESIRED_RISE_INTERVAL: Duration = Duration::from_secs(3);
 /// The next deadline is not nearer than this.
 const TIMER_MIN: Duration = Duration::from_micros(250);
 
@@ -120,6 +121,9 @@ pub(crate) struct WebRtc {
     /// Every SSRC that was given to str0m, which keeps state for each.
     ssrcs: Vec<u32>,
     ssrcs_max: usize,
+    /// The datagram that came is of a stream that is known: it gives a packet if it is genuine
+    /// and new.
+    packet_expected: bool,
     made_at: Instant,
     heard_at: Instant,
     /// Since when it is disconnected.
@@ -127,6 +131,7 @@ pub(crate) struct WebRtc {
     deadline: Option<Instant>,
     poll_errors: u32,
     desired_bps: u64,
+    desired_raised_at: Option<Instant>,
     counters: Counters,
 }
 
@@ -179,6 +184,7 @@ impl WebRtc {
             ssrcs: Vec::new(),
             // A stream and its retransmissions for each encoding, and the one that probes.
             ssrcs_max: 2 * limits.producers_max * limits.encodings_max + 1,
+            packet_expected: false,
             made_at: now,
             heard_at: now,
             lost_at: None,
@@ -186,6 +192,7 @@ impl WebRtc {
             deadline: None,
             poll_errors: 0,
             desired_bps: 0,
+            desired_raised_at: None,
         }
     }
 
@@ -328,11 +335,16 @@ impl WebRtc {
         now: Instant,
     ) {
         self.heard_at = now;
+        self.packet_expected = false;
         self.stats.bytes_in += received.contents.len() as u64;
         self.stats.packets_in += u64::from(kind == Kind::Rtp);
-        if kind == Kind::Rtp && !self.admit_ssrc(received.contents) {
-            stats.dropped.ssrc_refused += 1;
-            return;
+        if kind == Kind::Rtp {
+            let Some(ssrc) = self.admit_ssrc(received.contents) else {
+                stats.dropped.ssrc_refused += 1;
+                return;
+            };
+            // Retransmissions are not asked about: padding among them is no packet.
+            self.packet_expected = self.streams.iter().any(|stream| stream.ssrc == ssrc);
         }
         let Some(destination) = announced(&environment.addresses, received) else {
             stats.dropped.malformed += 1;
@@ -352,17 +364,15 @@ impl WebRtc {
         }
     }
 
-    fn admit_ssrc(&mut self, contents: &[u8]) -> bool {
-        let Some(bytes) = contents.get(8..12).and_then(|bytes| bytes.try_into().ok()) else { return false };
-        let ssrc = u32::from_be_bytes(bytes);
-        if self.ssrcs.contains(&ssrc) {
-            return true;
+    fn admit_ssrc(&mut self, contents: &[u8]) -> Option<Ssrc> {
+        let ssrc = u32::from_be_bytes(contents.get(8..12)?.try_into().ok()?);
+        if !self.ssrcs.contains(&ssrc) {
+            if self.ssrcs.len() >= self.ssrcs_max {
+                return None;
+            }
+            self.ssrcs.push(ssrc);
         }
-        if self.ssrcs.len() >= self.ssrcs_max {
-            return false;
-        }
-        self.ssrcs.push(ssrc);
-        true
+        Some(ssrc.into())
     }
 
     /// Media was written, or a deadline came: str0m moves on to `now`.
@@ -382,6 +392,7 @@ impl WebRtc {
     ) {
         for _ in 0..POLL_ROUNDS_MAX {
             let deadline = self.drain(environment, outbox, events, now);
+            outbox.stats.dropped.rtp_refused += u64::from(std::mem::take(&mut self.packet_expected));
             self.deadline = Some(deadline.max(now + TIMER_MIN));
             if deadline > now || self.failure.is_some() {
                 break;
@@ -460,6 +471,7 @@ impl WebRtc {
         match event {
             Event::RtpPacket(packet) => {
                 self.poll_errors = 0;
+                self.packet_expected = false;
                 events.push(TransportEvent::Packet(Box::new(packet)));
             }
             Event::KeyframeRequest(request) => events.push(TransportEvent::KeyFrameRequested(request.mid)),
@@ -551,11 +563,22 @@ impl WebRtc {
         }
     }
 
-    /// How much is worth probing for.
-    pub fn set_desired(&mut self, desired_bps: u64) {
-        if std::mem::replace(&mut self.desired_bps, desired_bps) != desired_bps {
-            self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(desired_bps));
+    /// How much is worth probing for. Each rise makes str0m probe at once, and what is wished for
+    /// moves with every frame: only a step that matters counts, and only once in a while.
+    pub fn set_desired(&mut self, desired_bps: u64, now: Instant) {
+        let (low, high) = (self.desired_bps * 3 / 4, self.desired_bps * 5 / 4);
+        if (low..=high).contains(&desired_bps) && self.desired_bps > 0 {
+            return;
         }
+        if desired_bps > self.desired_bps {
+            let raised_lately = |at| now.saturating_duration_since(at) < DESIRED_RISE_INTERVAL;
+            if self.desired_raised_at.is_some_and(raised_lately) {
+                return;
+            }
+            self.desired_raised_at = Some(now);
+        }
+        self.desired_bps = desired_bps;
+        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(desired_bps));
     }
 
     pub fn snapshot(&self) -> TransportStats {

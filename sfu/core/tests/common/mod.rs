@@ -7,6 +7,7 @@ pub mod media;
 pub mod peer;
 pub mod report;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub struct World {
     pub notifications: Vec<(Duration, Notification)>,
     /// What the worker sent to addresses where nobody is.
     pub strays: Vec<Transmit>,
+    /// When something was last sent to an address.
+    pub sent_at: BTreeMap<SocketAddr, Duration>,
     serial: u32,
 }
 
@@ -58,6 +61,7 @@ impl World {
             peers: Vec::new(),
             notifications: Vec::new(),
             strays: Vec::new(),
+            sent_at: BTreeMap::new(),
             serial: 0,
         };
         let router = world.router;
@@ -200,7 +204,7 @@ impl World {
                 peer.advance(now, &mut out);
             }
             for transmit in out.drain(..) {
-                if !peer.unplugged && transmit.source == peer.address {
+                if !peer.unplugged {
                     peer.up.handle_packet(now, transmit.contents.into());
                 }
             }
@@ -222,6 +226,7 @@ impl World {
             match output {
                 Output::Transmit(transmit) => {
                     assert_eq!(transmit.source, bound(), "what is sent leaves from a bound address");
+                    self.sent_at.insert(transmit.destination, self.now - self.start);
                     let to = |peer: &&mut Peer| peer.address == transmit.destination;
                     match self.peers.iter_mut().find(to) {
                         Some(peer) => peer.down.handle_packet(self.now, transmit.contents),

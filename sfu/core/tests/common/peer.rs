@@ -97,7 +97,10 @@ pub struct Inlet {
 pub struct Peer {
     pub transport: TransportId,
     pub index: u16,
+    /// As the worker sees it.
     pub address: SocketAddr,
+    /// As the peer knows it.
+    local: SocketAddr,
     pub rtc: Rtc,
     pub up: Link,
     pub down: Link,
@@ -116,6 +119,8 @@ pub struct Peer {
     pub datagrams_sent: u64,
     /// The last datagram of RTP that was sent.
     pub rtp_sent: Vec<u8>,
+    /// The last one of STUN.
+    pub stun_sent: Vec<u8>,
     pub plan: Plan,
     pub deadline: Instant,
     pub(super) pending: Option<SdpPendingOffer>,
@@ -169,6 +174,7 @@ impl Peer {
             transport,
             index,
             address,
+            local: address,
             rtc,
             up: Link::new(plan.up, seed),
             down: Link::new(plan.down, seed ^ 0x5eed),
@@ -183,6 +189,7 @@ impl Peer {
             unplugged: false,
             datagrams_sent: 0,
             rtp_sent: Vec::new(),
+            stun_sent: Vec::new(),
             plan,
             deadline: now,
             pending: None,
@@ -239,13 +246,9 @@ impl Peer {
         self.deadline = self.deadline.min(self.audio_at);
     }
 
-    /// The peer is somewhere else now: another address, and no word about it.
-    pub fn move_to(&mut self, port: u16) {
-        let before = self.address;
+    /// A NAT on the way gives it another port, and the peer does not know.
+    pub fn rebind(&mut self, port: u16) {
         self.address = address(self.index, port);
-        let candidate = |address| Candidate::host(address, "udp").expect("the address is a host's");
-        self.rtc.add_local_candidate(candidate(self.address));
-        self.rtc.direct_api().invalidate_candidate(&candidate(before));
     }
 
     pub fn producer(&self, content: Content) -> ProducerId {
@@ -265,11 +268,11 @@ impl Peer {
 
     /// What came before does not matter any more.
     pub fn forget_received(&mut self) {
-        self.received.clear();
+        self.received.values_mut().for_each(Received::forget);
     }
 
     pub fn handle_datagram(&mut self, source: SocketAddr, contents: &[u8], now: Instant) {
-        let Ok(receive) = Receive::new(Protocol::Udp, source, self.address, contents) else { return };
+        let Ok(receive) = Receive::new(Protocol::Udp, source, self.local, contents) else { return };
         self.rtc.handle_input(Input::Receive(now, receive)).expect("the worker sends what is right");
         self.deadline = now;
     }
@@ -289,8 +292,11 @@ impl Peer {
                 }
                 Output::Transmit(transmit) => {
                     self.datagrams_sent += 1;
-                    if transmit.contents[0] >= 128 {
-                        self.rtp_sent = transmit.contents.to_vec();
+                    match (transmit.contents[0], transmit.contents[1]) {
+                        (0..=3, _) => self.stun_sent = transmit.contents.to_vec(),
+                        (128..=191, 192..=223) => {}
+                        (128..=191, _) => self.rtp_sent = transmit.contents.to_vec(),
+                        _ => {}
                     }
                     out.push(transmit);
                 }
@@ -331,6 +337,13 @@ impl Peer {
     pub fn ask_for_key_frame(&mut self, mid: Mid) {
         if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
             stream.request_keyframe(str0m::media::KeyframeRequestKind::Pli);
+        }
+    }
+
+    /// A REMB: a claim of how much may be sent.
+    pub fn claim(&mut self, mid: Mid, bitrate: str0m::bwe::Bitrate) {
+        if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
+            stream.request_remb(bitrate);
         }
     }
 

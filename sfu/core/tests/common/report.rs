@@ -24,6 +24,8 @@ pub struct Arrival {
 #[derive(Debug, Default, Clone)]
 pub struct Received {
     arrivals: Vec<Arrival>,
+    /// There was a picture before the first arrival that is known.
+    goes_on: bool,
 }
 
 /// A frame that was shown.
@@ -47,6 +49,11 @@ impl Received {
             stamp,
             at,
         });
+    }
+
+    /// What came until now does not matter any more.
+    pub fn forget(&mut self) {
+        *self = Received { arrivals: Vec::new(), goes_on: !self.arrivals.is_empty() || self.goes_on };
     }
 
     pub fn packets(&self) -> usize {
@@ -103,7 +110,9 @@ impl Received {
                 })
             });
             let complete = frame.len() == usize::from(stamp.packets) && runs && one;
+            let first = self.goes_on && shown.is_empty();
             let refers = stamp.key_frame
+                || first
                 || shown.last().is_some_and(|last| {
                     (last.stamp.publisher, last.stamp.encoding, last.stamp.frame + 1)
                         == (stamp.publisher, stamp.encoding, stamp.frame)
@@ -111,7 +120,7 @@ impl Received {
             if complete && refers {
                 let at = frame.iter().map(|arrival| arrival.at).max().expect("a frame has a packet");
                 shown.push(Shown { stamp, timestamp: frame[0].timestamp, at });
-            } else {
+            } else if !first {
                 broken += 1;
             }
         };
