@@ -69,7 +69,7 @@ export const en: Texts = {
     busy_camera: 'Another program is using the camera. Close it and try again.',
     insecure_microphone: 'The microphone works on a secure page (https) only.',
     insecure_camera: 'The camera works on a secure page (https) only.',
-    missing_screen: 'This browser cannot share the screen.',
+    failed_screen: 'The screen could not be shared.',
   },
   controls: {
     label: 'Meeting controls',

@@ -67,7 +67,7 @@ export const it = {
     busy_camera: 'La videocamera è occupata da un altro programma. Chiudilo e riprova.',
     insecure_microphone: 'Il microfono funziona solo su una pagina sicura (https).',
     insecure_camera: 'La videocamera funziona solo su una pagina sicura (https).',
-    missing_screen: 'Questo browser non può condividere lo schermo.',
+    failed_screen: 'Non è stato possibile condividere lo schermo.',
   },
   controls: {
     label: 'Comandi della riunione',

@@ -94,6 +94,12 @@ export class LocalMedia {
     this.#set('screen', OFF);
   }
 
+  /** What went wrong was read, or is no longer of interest. */
+  forgetProblem(source: DeviceSource | 'screen'): void {
+    const { problem: _, ...rest } = this[source];
+    this[source] = rest;
+  }
+
   close(): void {
     this.#stopWatching();
     this.#listeners.clear();

@@ -1,0 +1,194 @@
+// Every page and every state of it is free of what axe finds, fits its screen, and can be used by
+// keyboard alone. Signaling is played by the test, so that no media server is needed.
+
+import AxeBuilder from '@axe-core/playwright';
+import { expect, type Page, test } from '@playwright/test';
+import type { ClientFrame, Joined, Participant, Publishing } from '../../src/protocol/messages';
+
+const SCREENS = [
+  { name: 'phone', width: 360, height: 740 },
+  { name: 'narrow phone', width: 320, height: 568 },
+  { name: 'phone on its side', width: 740, height: 360 },
+  { name: 'desktop', width: 1280, height: 800 },
+];
+const LANGUAGES = ['it-IT', 'en-GB'];
+const ROOM = '/r/204117935';
+
+function person(id: string, name: string, publishing: Publishing): Participant {
+  return { id, name, kind: 'browser', role: 'guest', publishing, connected: true };
+}
+
+const OTHERS = [
+  person('1.1', 'Ada Bianchi', { microphone: true, camera: true, screen: true }),
+  person('1.2', 'שרה', { microphone: true }),
+  person('1.3', 'Consiglio comunale di San Giovanni in Croce, sala grande', { camera: true }),
+];
+
+/** Admits whoever joins, and refuses whoever asks for room 404. */
+async function playSignaling(page: Page, others: Participant[]): Promise<void> {
+  await page.routeWebSocket('**/api/v1/session', (socket) => {
+    let you = person('1.9', '', {});
+    socket.onMessage((text) => {
+      const message = JSON.parse(String(text)) as ClientFrame;
+      const reply = (fields: object) =>
+        socket.send(JSON.stringify({ reply_to: message.id, ...fields }));
+      switch (message.type) {
+        case 'join':
+          if (message.room === '404') {
+            return reply({ type: 'error', code: 'not_admitted', message: 'no such room' });
+          }
+          you = { ...you, name: message.name ?? '' };
+          reply(joined([...others, you], you.id));
+          return socket.send(
+            JSON.stringify({ type: 'speakers', speakers: [{ participant: '1.2', level: 20 }] }),
+          );
+        case 'publish':
+          you = { ...you, publishing: message.publishing };
+          reply({ type: 'ok' });
+          return socket.send(JSON.stringify({ type: 'participant_changed', participant: you }));
+        case 'offer':
+          return reply({ type: 'error', code: 'unavailable', message: 'no media here' });
+        default:
+          return reply({ type: message.type === 'ping' ? 'pong' : 'ok' });
+      }
+    });
+  });
+}
+
+function joined(participants: Participant[], you: string): Joined {
+  return {
+    type: 'joined',
+    version: 1,
+    you,
+    resume: 'secret',
+    resume_s: 30,
+    room: {
+      id: 'mfrggzdfmztwq2lknnwg23tpoe',
+      code: '204117935',
+      title: 'Giunta comunale',
+      video_codec: 'h264',
+      url: 'https://meet.example.org/r/mfrggzdfmztwq2lknnwg23tpoe',
+    },
+    participants,
+    slots: [],
+    limits: { audio_slots_max: 4, video_slots_max: 16, message_bytes_max: 65536 },
+    ice_servers: [],
+    media: false,
+  };
+}
+
+async function join(page: Page): Promise<void> {
+  await page.goto(ROOM);
+  await page.getByTestId('name').fill('Bo Rossi');
+  await page.getByTestId('enter').click();
+  await expect(page.getByTestId('meeting')).toBeVisible();
+}
+
+async function expectAccessible(page: Page): Promise<void> {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`)).toEqual([]);
+  const tooWide = await page.evaluate(
+    () => document.documentElement.scrollWidth - window.innerWidth,
+  );
+  expect(tooWide, 'pixels that stand out to the right').toBeLessThanOrEqual(0);
+}
+
+for (const locale of LANGUAGES) {
+  for (const { name, width, height } of SCREENS) {
+    test.describe(`${locale} on a ${name}`, () => {
+      test.use({ locale, viewport: { width, height } });
+
+      test('home and device check', async ({ page }) => {
+        await page.goto('/');
+        await expect(page.getByTestId('create-room')).toBeVisible();
+        await expect(page.locator('html')).toHaveAttribute('lang', locale.slice(0, 2));
+        await expectAccessible(page);
+        await page.getByTestId('room-code').fill('204 117 935');
+        await page.getByTestId('join-room').click();
+        await expect(page).toHaveURL(ROOM);
+        await expect(page.getByTestId('preview')).toBeVisible();
+        await expectAccessible(page);
+      });
+
+      test('a meeting, its list, menu and dialogs', async ({ page }) => {
+        await playSignaling(page, OTHERS);
+        await join(page);
+        await expect(page.locator('[data-source="screen"]')).toBeVisible();
+        await expectAccessible(page);
+        await page.getByTestId('toggle-people').click();
+        await expect(page.getByTestId('person')).toHaveCount(4);
+        await expectAccessible(page);
+        await page.keyboard.press('Escape');
+        await page.getByTestId('more').click();
+        await expectAccessible(page);
+        await page.getByTestId('open-devices').click();
+        await expect(page.getByTestId('devices-dialog')).toBeVisible();
+        await expectAccessible(page);
+      });
+
+      test('alone, and after the end', async ({ page }) => {
+        await playSignaling(page, []);
+        await join(page);
+        await expect(page.getByTestId('invitation')).toBeVisible();
+        await expectAccessible(page);
+        await page.getByTestId('leave').click();
+        await expect(page.getByTestId('end-page')).toHaveAttribute('data-reason', 'left');
+        await expectAccessible(page);
+        await page.getByTestId('rejoin').click();
+        await expect(page.getByTestId('name')).toHaveValue('Bo Rossi');
+      });
+    });
+  }
+}
+
+test('a room that is not there', async ({ page }) => {
+  await playSignaling(page, []);
+  await page.goto('/r/404');
+  await page.getByTestId('name').fill('Bo');
+  await page.getByTestId('enter').click();
+  await expect(page.getByTestId('end-page')).toHaveAttribute('data-reason', 'not_admitted');
+  await expectAccessible(page);
+});
+
+test('a whole meeting by keyboard alone', async ({ page }) => {
+  await playSignaling(page, OTHERS);
+  await page.goto('/');
+  await page.keyboard.press('Tab');
+  await expect(page.getByTestId('skip-link')).toBeFocused();
+  await tabTo(page, 'room-code');
+  await page.keyboard.type('204117935');
+  await page.keyboard.press('Enter');
+  await expect(page.getByTestId('join-page')).toBeVisible();
+  await tabTo(page, 'name');
+  // These letters are shortcuts in a meeting; here they are a name.
+  await page.keyboard.type('mcs');
+  await page.keyboard.press('Enter');
+  await expect(page.getByTestId('meeting')).toBeVisible();
+
+  const microphone = page.getByTestId('toggle-microphone');
+  await expect(microphone).toHaveAttribute('data-on', 'on');
+  await page.keyboard.press('m');
+  await expect(microphone).toHaveAttribute('data-on', 'off');
+  await tabTo(page, 'toggle-people');
+  await page.keyboard.press('Enter');
+  await expect(page.getByTestId('people')).toBeVisible();
+  await page.keyboard.press('Escape');
+  await expect(page.getByTestId('toggle-people')).toBeFocused();
+  await page.keyboard.press('?');
+  await expect(page.getByTestId('shortcuts-dialog')).toBeVisible();
+  await page.keyboard.press('m');
+  await expect(microphone).toHaveAttribute('data-on', 'off');
+  await page.keyboard.press('Escape');
+  await tabTo(page, 'leave');
+  await page.keyboard.press('Enter');
+  await expect(page.getByTestId('end-page')).toBeVisible();
+});
+
+async function tabTo(page: Page, testid: string): Promise<void> {
+  const wanted = page.getByTestId(testid);
+  for (let press = 0; press < 30; press += 1) {
+    if (await wanted.evaluate((element) => element === document.activeElement)) return;
+    await page.keyboard.press('Tab');
+  }
+  await expect(wanted).toBeFocused();
+}
