@@ -355,3 +355,65 @@ fn split(steps: impl Iterator<Item = Step>) -> (Vec<Write>, Vec<Step>) {
     }
     (writes, rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+    use broletto_protocol::ServerMessage;
+
+    async fn executor(dir: &Scratch) -> (Executor, mpsc::Receiver<RequestFrame>) {
+        let store = Store::open(dir.path()).await.expect("opened");
+        let (to_node, requests) = mpsc::channel(1);
+        let metrics = Arc::new(Metrics::new());
+        (Executor { store, to_node, metrics, clients: HashMap::new() }, requests)
+    }
+
+    fn client(room: usize) -> (Client, mpsc::Receiver<ServerFrame>, Arc<AtomicBool>) {
+        let (outgoing, received) = mpsc::channel(room);
+        let overflowed = Arc::new(AtomicBool::new(false));
+        (Client { outgoing, overflowed: Arc::clone(&overflowed) }, received, overflowed)
+    }
+
+    fn pong(connection: ConnectionId) -> Step {
+        let frame = ServerFrame { reply_to: None, message: ServerMessage::Pong };
+        Step::Output(Box::new(Output::ToClient { connection, frame }))
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_too_slowly_is_let_go_and_nobody_else_notices() {
+        let dir = Scratch::new("slow-client");
+        let (mut executor, _requests) = executor(&dir).await;
+        let (slow, fast) = (ConnectionId(1), ConnectionId(2));
+        let (client_slow, mut received_slow, overflowed) = client(1);
+        let (client_fast, mut received_fast, fine) = client(2);
+        executor.carry_out(Step::Register { connection: slow, client: client_slow });
+        executor.carry_out(Step::Register { connection: fast, client: client_fast });
+        for connection in [slow, fast, slow, fast] {
+            executor.carry_out(pong(connection));
+        }
+        assert!(overflowed.load(Ordering::Relaxed) && !fine.load(Ordering::Relaxed));
+        assert_eq!(executor.metrics.clients_overflowed.get(), 1);
+        assert!(received_slow.recv().await.is_some());
+        assert!(received_slow.recv().await.is_none(), "its session sees the end of the queue");
+        assert!(received_fast.recv().await.is_some() && received_fast.recv().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn what_was_said_after_a_save_is_let_out_when_it_is_on_disk() {
+        let dir = Scratch::new("save-first");
+        let (executor, _requests) = executor(&dir).await;
+        let store = executor.store.clone();
+        let (steps, to_do) = mpsc::channel(8);
+        let save = Output::Save { key: "room/a".to_owned(), value: "1".to_owned() };
+        steps.send(Step::Output(Box::new(save))).await.expect("room");
+        let (reply, answer) = oneshot::channel();
+        steps.send(reply_with(reply, ())).await.expect("room");
+        let running = tokio::spawn(executor.run(to_do));
+        answer.await.expect("a reply");
+        let saved = store.live_state().await.expect("read");
+        assert_eq!(saved, [("room/a".to_owned(), "1".to_owned())]);
+        drop(steps);
+        running.await.expect("it ends when nobody can say anything any more");
+    }
+}

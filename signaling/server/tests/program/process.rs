@@ -200,3 +200,16 @@ async fn two_processes_do_not_share_a_data_directory_or_a_port() {
     let error = failure(&Scratch::new(), &[("BROLETTO_HTTP__LISTEN", &taken)]);
     assert!(error.contains(&format!("cannot listen on {taken}")), "{error}");
 }
+
+#[tokio::test]
+async fn the_log_can_be_json() {
+    let dir = Scratch::new();
+    let server = Server::start(dir.path(), &[("BROLETTO_LOG__FORMAT", "json")]);
+    assert!(server.terminate().0.success());
+    let log = std::fs::read_to_string(dir.path().join("log")).expect("a log");
+    let messages = log.lines().map(|line| {
+        let entry = serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("{line}"));
+        word(&entry["fields"]["message"])
+    });
+    assert_eq!(messages.last().as_deref(), Some("stopped"));
+}
