@@ -207,9 +207,9 @@ async fn the_log_can_be_json() {
     let server = Server::start(dir.path(), &[("BROLETTO_LOG__FORMAT", "json")]);
     assert!(server.terminate().0.success());
     let log = std::fs::read_to_string(dir.path().join("log")).expect("a log");
-    let messages = log.lines().map(|line| {
+    let mut messages = log.lines().map(|line| {
         let entry = serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("{line}"));
         word(&entry["fields"]["message"])
     });
-    assert_eq!(messages.last().as_deref(), Some("stopped"));
+    assert_eq!(messages.next_back().as_deref(), Some("stopped"));
 }
