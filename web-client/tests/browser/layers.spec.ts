@@ -1,0 +1,62 @@
+import { expect, test } from '@playwright/test';
+import { anna, bruno } from './support/fixtures';
+import { Participant } from './support/participant';
+import { Service, until } from './support/service';
+
+test('layers follow the tile and the link, and the picture never breaks', async () => {
+  const service = await Service.start({ relay: true });
+  const publisher = await Participant.open(anna, { camera: { width: 1280, height: 720 } });
+  const receiver = await Participant.open(bruno, { viewport: { width: 1600, height: 1000 } });
+  const height = async () => (await receiver.sees(anna))?.height ?? 0;
+  const becomes = (expected: number, timeoutMs: number) =>
+    until(
+      `the receiver gets ${expected} lines`,
+      async () => (await height()) === expected,
+      timeoutMs,
+      () => service.logs(),
+    );
+  try {
+    const room = await publisher.createRoom(service.url);
+    await receiver.join(room);
+    await receiver.waitToSee(anna, () => service.logs());
+
+    await test.step('a large tile gets the large layer', () => becomes(720, 30_000));
+    expect((await publisher.outboundVideo()).length).toBe(3);
+
+    await test.step('a small tile gets the small layer', async () => {
+      await receiver.page.setViewportSize({ width: 340, height: 420 });
+      await becomes(180, 15_000);
+    });
+
+    await test.step('large again', async () => {
+      await receiver.page.setViewportSize({ width: 1600, height: 1000 });
+      await becomes(720, 15_000);
+    });
+
+    await test.step('the link falls to 300 kbit/s and the picture goes on', async () => {
+      await receiver.watchFrames(anna);
+      await service.link('down rate 300000');
+      await becomes(180, 10_000);
+      await receiver.watchFrames(anna);
+      await receiver.page.waitForTimeout(8_000);
+      const { gapMs, frames } = await receiver.longestGap(anna);
+      expect(frames).toBeGreaterThan(80);
+      expect(gapMs).toBeLessThan(1_000);
+    });
+
+    await test.step('the link recovers and the picture climbs back', async () => {
+      await service.link('down rate 0');
+      await becomes(720, 30_000);
+    });
+
+    const freezes = (await receiver.inboundVideo()).map(({ freezeCount }) => freezeCount);
+    expect(freezes).toEqual(freezes.map(() => 0));
+  } catch (error) {
+    console.error(service.logs());
+    await receiver.page.screenshot({ path: 'test-results/failed-receiver.png' }).catch(() => {});
+    throw error;
+  } finally {
+    await Promise.all([publisher.close(), receiver.close()].map((closing) => closing.catch(() => {})));
+    await service.stop();
+  }
+});

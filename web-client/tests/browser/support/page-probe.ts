@@ -1,0 +1,28 @@
+/**
+ * Runs in the page before its own scripts: remembers every RTCPeerConnection and WebSocket, so
+ * that a test can read statistics and cut a connection. The page does not know.
+ */
+export function installProbe(): void {
+  const probe = {
+    peers: [] as RTCPeerConnection[],
+    sockets: [] as WebSocket[],
+    /** When each frame of a watched video was presented, in ms. */
+    frames: new Map<HTMLVideoElement, number[]>(),
+  };
+  (window as unknown as { __probe: typeof probe }).__probe = probe;
+
+  const Peer = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Peer {
+    constructor(configuration?: RTCConfiguration) {
+      super(configuration);
+      probe.peers.push(this);
+    }
+  };
+  const Socket = window.WebSocket;
+  window.WebSocket = class extends Socket {
+    constructor(url: string | URL, protocols?: string | string[]) {
+      super(url, protocols);
+      probe.sockets.push(this);
+    }
+  };
+}

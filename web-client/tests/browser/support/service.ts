@@ -1,0 +1,170 @@
+/** Starts the real program, in one process or two, and the link emulator in front of it. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+const binaries = process.env.BROLETTO_BIN_DIR ?? '../target/release';
+
+/** Ports of one test: far enough apart that services of different tests never meet. */
+let nextPort = 21_000;
+function takePorts(count: number): number {
+  const first = nextPort;
+  nextPort += count;
+  return first;
+}
+
+export interface Process {
+  child: ChildProcess;
+  log: string[];
+  stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+export function start(program: string, args: string[], options: { env?: Record<string, string> } = {}): Process {
+  const child = spawn(join(binaries, program), args, {
+    env: { ...process.env, RUST_BACKTRACE: '1', ...options.env },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  const log: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on('line', (line) => log.push(line));
+  }
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  return {
+    child,
+    log,
+    async stop(signal = 'SIGTERM') {
+      if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+      await exited;
+    },
+  };
+}
+
+export async function until<T>(
+  what: string,
+  probe: () => T | undefined | false | Promise<T | undefined | false>,
+  timeoutMs = 20_000,
+  describe: () => string = () => '',
+): Promise<T> {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await probe();
+    if (value) return value as T;
+    if (Date.now() > end) throw new Error(`${what}: not within ${timeoutMs} ms. ${describe()}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+export interface ServiceOptions {
+  /** Put a link emulator between the browsers and the media sockets. */
+  relay?: boolean;
+  /** Run media and signaling as two processes. */
+  split?: boolean;
+}
+
+export class Service {
+  readonly url: string;
+  private constructor(
+    readonly folder: string,
+    private readonly httpPort: number,
+    readonly processes: { all?: Process; sfu?: Process; signaling?: Process; relay?: Process },
+    private readonly configs: { signaling: string },
+  ) {
+    this.url = `http://localhost:${httpPort}`;
+  }
+
+  static async start(options: ServiceOptions = {}): Promise<Service> {
+    const folder = mkdtempSync(join(tmpdir(), 'broletto-test-'));
+    const [http, https, ops, udp, relay, control] = Array.from({ length: 6 }, (_, i) => takePorts(8) + i);
+    const announced = options.relay ? `127.0.0.1:${relay}` : '127.0.0.1';
+    const common = [
+      `data_dir = "${folder}/data"`,
+      '[http]',
+      `address = "127.0.0.1:${http}"`,
+      `tls_address = "127.0.0.1:${https}"`,
+      '[ops]',
+      `address = "127.0.0.1:${ops}"`,
+    ];
+    const media = [
+      '[media]',
+      'workers = 1',
+      'bind = ["127.0.0.1"]',
+      `udp_port_base = ${udp}`,
+      `announced = ["${announced}"]`,
+    ];
+    const processes: Service['processes'] = {};
+    const signalingConfig = join(folder, 'signaling.toml');
+    if (options.split) {
+      const certs = join(folder, 'certs');
+      execFileSync(join(binaries, 'broletto'), ['certs', '--dir', certs]);
+      const sfuConfig = join(folder, 'sfu.toml');
+      writeFileSync(
+        sfuConfig,
+        [
+          `data_dir = "${folder}/data-sfu"`,
+          '[ops]',
+          `address = "127.0.0.1:${(ops as number) + 1}"`,
+          '[control]',
+          `address = "127.0.0.1:${control}"`,
+          `certs = "${certs}"`,
+          ...media,
+        ].join('\n'),
+      );
+      writeFileSync(
+        signalingConfig,
+        [...common, '[control]', `node = "wss://127.0.0.1:${control}"`, `certs = "${certs}"`].join('\n'),
+      );
+      processes.sfu = start('broletto', ['--config', sfuConfig, 'sfu']);
+    } else {
+      writeFileSync(signalingConfig, [...common, ...media].join('\n'));
+      processes.all = start('broletto', ['--config', signalingConfig]);
+    }
+    if (options.relay) {
+      processes.relay = start('broletto-loadtest', [
+        ...['relay', '--listen', `127.0.0.1:${relay}`, '--to', `127.0.0.1:${udp}`],
+      ]);
+    }
+    const service = new Service(folder, http as number, processes, { signaling: signalingConfig });
+    if (options.split) service.startSignaling();
+    await service.ready();
+    return service;
+  }
+
+  startSignaling(): void {
+    this.processes.signaling = start('broletto', ['--config', this.configs.signaling, 'signaling']);
+  }
+
+  async ready(): Promise<void> {
+    await until(
+      'the service answers',
+      () =>
+        fetch(this.url)
+          .then((response) => response.ok)
+          .catch(() => false),
+      30_000,
+      () => this.logs(),
+    );
+  }
+
+  /** Changes the emulated link, such as `down rate 300000`. */
+  async link(command: string): Promise<void> {
+    const relay = this.processes.relay;
+    if (!relay?.child.stdin) throw new Error('this service has no relay');
+    const seen = relay.log.length;
+    relay.child.stdin.write(`${command}\n`);
+    const answer = await until('the relay answers', () => relay.log[seen], 2_000);
+    if (!answer.startsWith('ok')) throw new Error(`${command}: ${answer}`);
+  }
+
+  logs(): string {
+    return Object.entries(this.processes)
+      .map(([name, process]) => `--- ${name}\n${process?.log.slice(-60).join('\n')}`)
+      .join('\n');
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(Object.values(this.processes).map((process) => process?.stop()));
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
