@@ -50,7 +50,7 @@ test('three participants in H.264 see and hear each other, share, resume and lea
     }
 
     await test.step('one shares a screen', async () => {
-      await a.page.getByTestId('share-screen').click();
+      await a.page.getByTestId('toggle-screen').click();
       for (const viewer of [b, c]) {
         await until(
           'the screen is seen',
@@ -59,7 +59,7 @@ test('three participants in H.264 see and hear each other, share, resume and lea
           () => service.logs(),
         );
       }
-      await a.page.getByTestId('share-screen').click();
+      await a.page.getByTestId('toggle-screen').click();
       await b.page.locator('[data-testid="tile"][data-source="screen"]').waitFor({ state: 'detached' });
     });
 
@@ -69,13 +69,13 @@ test('three participants in H.264 see and hear each other, share, resume and lea
       const peers = await b.peerCount();
       await b.dropWebSocket();
       await until('a new WebSocket', async () => (await b.socketCount()) > sockets);
-      await b.page.getByTestId('connection').and(b.page.locator('[data-state="online"]')).waitFor({ state: 'attached' });
+      await b.online();
       await b.page.waitForTimeout(1_000);
       expect(await b.peerCount()).toBe(peers);
       expect((await b.longestGap(anna)).gapMs).toBeLessThan(500);
       // What was said afterwards arrives: Carla switches her camera off and Bruno knows.
       await c.page.getByTestId('toggle-camera').click();
-      await b.page.locator(`[data-testid="tile"][data-name="${carla.name}"][data-video="off"]`).waitFor();
+      await b.tile(carla.name).and(b.page.locator('[data-camera="false"]')).waitFor();
       await c.page.getByTestId('toggle-camera').click();
       await b.waitToSee(carla);
     });
@@ -83,7 +83,7 @@ test('three participants in H.264 see and hear each other, share, resume and lea
     await test.step('one leaves', async () => {
       await c.page.getByTestId('leave').click();
       for (const one of [a, b]) {
-        await one.page.locator(`[data-testid="tile"][data-name="${carla.name}"]`).waitFor({ state: 'detached' });
+        await one.tile(carla.name).waitFor({ state: 'detached' });
       }
       await a.waitToSee(bruno);
       await b.waitToSee(anna);
@@ -133,12 +133,8 @@ test('signaling restarts as a process of its own and the media flows on', async 
     await a.page.waitForTimeout(1_500);
     service.startSignaling();
     await service.ready();
-    for (const one of [a, b]) {
-      await one.page
-        .getByTestId('connection')
-        .and(one.page.locator('[data-state="online"]'))
-        .waitFor({ state: 'attached', timeout: 20_000 });
-    }
+    await a.online();
+    await b.online();
     await a.page.waitForTimeout(2_000);
     for (const [one, other] of [
       [a, bruno],

@@ -75,7 +75,7 @@ export class Participant {
   /** Creates a room from the home page and joins it; gives the room's address. */
   async createRoom(origin: string, query = ''): Promise<string> {
     await this.page.goto(`${origin}/${query && `?${query}`}`);
-    await this.page.getByTestId('new-meeting').click();
+    await this.page.getByTestId('create-room').click();
     await this.enter();
     return this.page.url().split('?')[0] as string;
   }
@@ -88,13 +88,18 @@ export class Participant {
   /** From the device check into the meeting. */
   private async enter(): Promise<void> {
     await this.page.getByTestId('name').fill(this.persona.name);
-    await this.page.getByTestId('join').click();
+    await this.page.getByTestId('enter').click();
     await this.page.getByTestId('meeting').waitFor();
   }
 
   /** The tile that shows another participant. */
-  private tile(name: string, source: 'camera' | 'screen' = 'camera') {
-    return this.page.locator(`[data-testid="tile"][data-name="${name}"][data-source="${source}"]`);
+  tile(name: string, source: 'camera' | 'screen' = 'camera') {
+    return this.page.locator(`[data-testid="tile"][data-source="${source}"]`).filter({ hasText: name });
+  }
+
+  /** Waits until the page has its WebSocket. */
+  async online(timeout = 20_000): Promise<void> {
+    await this.page.locator('[data-testid="meeting"][data-connection="online"]').waitFor({ state: 'attached', timeout });
   }
 
   async sees(other: Persona, source: 'camera' | 'screen' = 'camera'): Promise<Picture | undefined> {

@@ -81,17 +81,18 @@ export class Service {
     const common = [
       `data_dir = "${folder}/data"`,
       '[http]',
-      `address = "127.0.0.1:${http}"`,
-      `tls_address = "127.0.0.1:${https}"`,
+      `listen = ["127.0.0.1:${http}", "[::1]:${http}"]`,
+      '[https]',
+      `listen = ["127.0.0.1:${https}"]`,
       '[ops]',
-      `address = "127.0.0.1:${ops}"`,
+      `listen = ["127.0.0.1:${ops}"]`,
     ];
     const media = [
       '[media]',
       'workers = 1',
       'bind = ["127.0.0.1"]',
       `udp_port_base = ${udp}`,
-      `announced = ["${announced}"]`,
+      `announce = ["${announced}"]`,
     ];
     const processes: Service['processes'] = {};
     const signalingConfig = join(folder, 'signaling.toml');
