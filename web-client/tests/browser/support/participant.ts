@@ -99,7 +99,7 @@ export class Participant {
 
   /** Waits until the page has its WebSocket. */
   async online(timeout = 20_000): Promise<void> {
-    await this.page.locator('[data-testid="meeting"][data-connection="online"]').waitFor({ state: 'attached', timeout });
+    await this.page.locator('[data-testid="meeting"][data-connection="joined"]').waitFor({ state: 'attached', timeout });
   }
 
   async sees(other: Persona, source: 'camera' | 'screen' = 'camera'): Promise<Picture | undefined> {
