@@ -56,7 +56,9 @@ test('layers follow the tile and the link, and the picture never breaks', async 
     await receiver.page.screenshot({ path: 'test-results/failed-receiver.png' }).catch(() => {});
     throw error;
   } finally {
-    await Promise.all([publisher.close(), receiver.close()].map((closing) => closing.catch(() => {})));
+    await Promise.all(
+      [publisher.close(), receiver.close()].map((closing) => closing.catch(() => {})),
+    );
     await service.stop();
   }
 });

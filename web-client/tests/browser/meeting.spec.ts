@@ -19,7 +19,9 @@ async function meeting(
   } catch (error) {
     console.error(service.logs());
     for (const participant of opened) {
-      await participant.page.screenshot({ path: `test-results/failed-${participant.persona.name}.png` }).catch(() => {});
+      await participant.page
+        .screenshot({ path: `test-results/failed-${participant.persona.name}.png` })
+        .catch(() => {});
     }
     throw error;
   } finally {
@@ -60,7 +62,9 @@ test('three participants in H.264 see and hear each other, share, resume and lea
         );
       }
       await a.page.getByTestId('toggle-screen').click();
-      await b.page.locator('[data-testid="tile"][data-source="screen"]').waitFor({ state: 'detached' });
+      await b.page
+        .locator('[data-testid="tile"][data-source="screen"]')
+        .waitFor({ state: 'detached' });
     });
 
     await test.step('one drops its WebSocket and resumes', async () => {
@@ -110,7 +114,9 @@ test('a browser without H.264 meets one that prefers it', async () => {
   await meeting({}, async (service, open) => {
     const [a, b] = [await open(anna), await open(bruno)];
     const room = await a.createRoom(service.url);
-    await until('Anna sends H.264', async () => (await a.outboundVideo()).some(({ codec }) => codec === 'video/H264'));
+    await until('Anna sends H.264', async () =>
+      (await a.outboundVideo()).some(({ codec }) => codec === 'video/H264'),
+    );
     await b.join(room, 'codec=vp8');
     await b.waitToSee(anna, () => service.logs());
     await a.waitToSee(bruno, () => service.logs());

@@ -36,7 +36,22 @@ export function cameraFile(persona: Persona, { width, height }: Size): string {
     `testsrc2=s=${width / 2}x${height / 4}:r=30[front];` +
     `[back][front]overlay=x='(W-w)*(0.5+0.5*sin(t*2))':y='(H-h)*(0.5+0.5*cos(t*3))'`;
   return made(`camera-${persona.hue}-${width}x${height}.mjpeg`, [
-    ...['-f', 'lavfi', '-i', filter, '-t', '6', '-c:v', 'mjpeg', '-pix_fmt', 'yuvj420p', '-q:v', '4', '-f', 'mjpeg'],
+    ...[
+      '-f',
+      'lavfi',
+      '-i',
+      filter,
+      '-t',
+      '6',
+      '-c:v',
+      'mjpeg',
+      '-pix_fmt',
+      'yuvj420p',
+      '-q:v',
+      '4',
+      '-f',
+      'mjpeg',
+    ],
   ]);
 }
 

@@ -94,12 +94,16 @@ export class Participant {
 
   /** The tile that shows another participant. */
   tile(name: string, source: 'camera' | 'screen' = 'camera') {
-    return this.page.locator(`[data-testid="tile"][data-source="${source}"]`).filter({ hasText: name });
+    return this.page
+      .locator(`[data-testid="tile"][data-source="${source}"]`)
+      .filter({ hasText: name });
   }
 
   /** Waits until the page has its WebSocket. */
   async online(timeout = 20_000): Promise<void> {
-    await this.page.locator('[data-testid="meeting"][data-connection="joined"]').waitFor({ state: 'attached', timeout });
+    await this.page
+      .locator('[data-testid="meeting"][data-connection="joined"]')
+      .waitFor({ state: 'attached', timeout });
   }
 
   async sees(other: Persona, source: 'camera' | 'screen' = 'camera'): Promise<Picture | undefined> {
@@ -117,14 +121,18 @@ export class Participant {
       const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
       // The median pixel: the moving pattern covers less than half of the picture.
       const channel = (offset: number) =>
-        Array.from({ length: data.length / 4 }, (_, i) => data[i * 4 + offset] as number).sort((a, b) => a - b)[
-          data.length / 8
-        ] as number;
+        Array.from({ length: data.length / 4 }, (_, i) => data[i * 4 + offset] as number).sort(
+          (a, b) => a - b,
+        )[data.length / 8] as number;
       const [red, green, blue] = [channel(0), channel(1), channel(2)];
       const high = Math.max(red, green, blue);
       const span = high - Math.min(red, green, blue) || 1;
       const sixth =
-        high === red ? (green - blue) / span : high === green ? 2 + (blue - red) / span : 4 + (red - green) / span;
+        high === red
+          ? (green - blue) / span
+          : high === green
+            ? 2 + (blue - red) / span
+            : 4 + (red - green) / span;
       return {
         width: video.videoWidth,
         height: video.videoHeight,
@@ -136,35 +144,41 @@ export class Participant {
 
   /** How loud each persona's tone is in all that this page plays, in dB above the median of the spectrum. */
   async hears(others: Persona[]): Promise<number[]> {
-    return this.page.evaluate(async (tones) => {
-      const context = new AudioContext();
-      await context.resume();
-      const analysers = [...document.querySelectorAll('audio')]
-        .filter((audio) => audio.srcObject instanceof MediaStream && !audio.muted)
-        .map((audio) => {
-          const analyser = context.createAnalyser();
-          analyser.fftSize = 4096;
-          context.createMediaStreamSource(audio.srcObject as MediaStream).connect(analyser);
-          return analyser;
-        });
-      const loudest = tones.map(() => -200);
-      const spectrum = new Float32Array(2048);
-      for (let round = 0; round < 40; round++) {
-        await new Promise((resolve) => setTimeout(resolve, 50));
-        for (const analyser of analysers) {
-          analyser.getFloatFrequencyData(spectrum);
-          const median = [...spectrum].sort((a, b) => a - b)[1024] as number;
-          if (!Number.isFinite(median)) continue;
-          tones.forEach((tone, i) => {
-            const bin = Math.round((tone / context.sampleRate) * 4096);
-            const peak = Math.max(...spectrum.slice(bin - 2, bin + 3));
-            loudest[i] = Math.max(loudest[i] as number, peak > -90 ? peak - Math.max(median, -120) : 0);
+    return this.page.evaluate(
+      async (tones) => {
+        const context = new AudioContext();
+        await context.resume();
+        const analysers = [...document.querySelectorAll('audio')]
+          .filter((audio) => audio.srcObject instanceof MediaStream && !audio.muted)
+          .map((audio) => {
+            const analyser = context.createAnalyser();
+            analyser.fftSize = 4096;
+            context.createMediaStreamSource(audio.srcObject as MediaStream).connect(analyser);
+            return analyser;
           });
+        const loudest = tones.map(() => -200);
+        const spectrum = new Float32Array(2048);
+        for (let round = 0; round < 40; round++) {
+          await new Promise((resolve) => setTimeout(resolve, 50));
+          for (const analyser of analysers) {
+            analyser.getFloatFrequencyData(spectrum);
+            const median = [...spectrum].sort((a, b) => a - b)[1024] as number;
+            if (!Number.isFinite(median)) continue;
+            tones.forEach((tone, i) => {
+              const bin = Math.round((tone / context.sampleRate) * 4096);
+              const peak = Math.max(...spectrum.slice(bin - 2, bin + 3));
+              loudest[i] = Math.max(
+                loudest[i] as number,
+                peak > -90 ? peak - Math.max(median, -120) : 0,
+              );
+            });
+          }
         }
-      }
-      await context.close();
-      return loudest;
-    }, others.map((other) => other.tone));
+        await context.close();
+        return loudest;
+      },
+      others.map((other) => other.tone),
+    );
   }
 
   async inboundVideo(): Promise<InboundVideo[]> {
@@ -174,7 +188,8 @@ export class Participant {
       for (const peer of peers.filter((peer) => peer.connectionState === 'connected')) {
         const stats = await peer.getStats();
         for (const report of stats.values()) {
-          if (report.type !== 'inbound-rtp' || report.kind !== 'video' || !report.framesDecoded) continue;
+          if (report.type !== 'inbound-rtp' || report.kind !== 'video' || !report.framesDecoded)
+            continue;
           found.push({
             mid: report.mid,
             framesDecoded: report.framesDecoded,
@@ -192,14 +207,17 @@ export class Participant {
   }
 
   /** Codecs and layers that this page sends, as its statistics have them. */
-  async outboundVideo(): Promise<{ rid: string; codec: string; framesEncoded: number; frameHeight: number }[]> {
+  async outboundVideo(): Promise<
+    { rid: string; codec: string; framesEncoded: number; frameHeight: number }[]
+  > {
     return this.page.evaluate(async () => {
       const { peers } = (window as unknown as { __probe: { peers: RTCPeerConnection[] } }).__probe;
       const found = [];
       for (const peer of peers.filter((peer) => peer.connectionState === 'connected')) {
         const stats = await peer.getStats();
         for (const report of stats.values()) {
-          if (report.type !== 'outbound-rtp' || report.kind !== 'video' || !report.framesEncoded) continue;
+          if (report.type !== 'outbound-rtp' || report.kind !== 'video' || !report.framesEncoded)
+            continue;
           found.push({
             rid: report.rid ?? '',
             codec: stats.get(report.codecId)?.mimeType ?? '',
@@ -219,7 +237,9 @@ export class Participant {
       .first()
       .evaluate((element) => {
         const video = element as HTMLVideoElement;
-        const { frames } = (window as unknown as { __probe: { frames: Map<HTMLVideoElement, number[]> } }).__probe;
+        const { frames } = (
+          window as unknown as { __probe: { frames: Map<HTMLVideoElement, number[]> } }
+        ).__probe;
         const times: number[] = [];
         frames.set(video, times);
         const note = (now: number) => {
@@ -236,10 +256,13 @@ export class Participant {
       .locator('video')
       .first()
       .evaluate((element) => {
-        const { frames } = (window as unknown as { __probe: { frames: Map<HTMLVideoElement, number[]> } }).__probe;
+        const { frames } = (
+          window as unknown as { __probe: { frames: Map<HTMLVideoElement, number[]> } }
+        ).__probe;
         const times = [...(frames.get(element as HTMLVideoElement) ?? []), performance.now()];
         let gapMs = 0;
-        for (let i = 1; i < times.length; i++) gapMs = Math.max(gapMs, (times[i] as number) - (times[i - 1] as number));
+        for (let i = 1; i < times.length; i++)
+          gapMs = Math.max(gapMs, (times[i] as number) - (times[i - 1] as number));
         return { gapMs, frames: times.length - 1 };
       });
   }
@@ -271,13 +294,19 @@ export class Participant {
       `${this.persona.name} sees ${other.name}`,
       async () => {
         last = await this.sees(other);
-        return last && last.brightness > 100 && hueDistance(last.hue, other.hue) < 30 ? last : undefined;
+        return last && last.brightness > 100 && hueDistance(last.hue, other.hue) < 30
+          ? last
+          : undefined;
       },
       30_000,
       () => `last picture: ${JSON.stringify(last)} ${describe()}`,
     );
     const before = total(await this.inboundVideo());
-    await until('frames keep rising', async () => total(await this.inboundVideo()) > before + 10, 10_000);
+    await until(
+      'frames keep rising',
+      async () => total(await this.inboundVideo()) > before + 10,
+      10_000,
+    );
     return picture;
   }
 

@@ -21,7 +21,11 @@ export interface Process {
   stop(signal?: NodeJS.Signals): Promise<void>;
 }
 
-export function start(program: string, args: string[], options: { env?: Record<string, string> } = {}): Process {
+export function start(
+  program: string,
+  args: string[],
+  options: { env?: Record<string, string> } = {},
+): Process {
   const child = spawn(join(binaries, program), args, {
     env: { ...process.env, RUST_BACKTRACE: '1', ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -67,7 +71,7 @@ export class Service {
   readonly url: string;
   private constructor(
     readonly folder: string,
-    private readonly httpPort: number,
+    httpPort: number,
     readonly processes: { all?: Process; sfu?: Process; signaling?: Process; relay?: Process },
     private readonly configs: { signaling: string },
   ) {
@@ -76,7 +80,10 @@ export class Service {
 
   static async start(options: ServiceOptions = {}): Promise<Service> {
     const folder = mkdtempSync(join(tmpdir(), 'broletto-test-'));
-    const [http, https, ops, udp, relay, control] = Array.from({ length: 6 }, (_, i) => takePorts(8) + i);
+    const [http, https, ops, udp, relay, control] = Array.from(
+      { length: 6 },
+      (_, i) => takePorts(8) + i,
+    );
     const announced = options.relay ? `127.0.0.1:${relay}` : '127.0.0.1';
     const common = [
       `data_dir = "${folder}/data"`,
@@ -114,7 +121,9 @@ export class Service {
       );
       writeFileSync(
         signalingConfig,
-        [...common, '[control]', `node = "wss://127.0.0.1:${control}"`, `certs = "${certs}"`].join('\n'),
+        [...common, '[control]', `node = "wss://127.0.0.1:${control}"`, `certs = "${certs}"`].join(
+          '\n',
+        ),
       );
       processes.sfu = start('broletto', ['--config', sfuConfig, 'sfu']);
     } else {
