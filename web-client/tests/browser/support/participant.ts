@@ -142,8 +142,8 @@ export class Participant {
     });
   }
 
-  /** How loud each persona's tone is in all that this page plays, in dB above the median of the spectrum. */
-  async hears(others: Persona[]): Promise<number[]> {
+  /** How loud each persona's tone is in all that this page plays, at its loudest within 2 s, in dBFS. */
+  async hears(others: readonly Persona[]): Promise<number[]> {
     return this.page.evaluate(
       async (tones) => {
         const context = new AudioContext();
@@ -153,7 +153,10 @@ export class Participant {
           .map((audio) => {
             const analyser = context.createAnalyser();
             analyser.fftSize = 4096;
-            context.createMediaStreamSource(audio.srcObject as MediaStream).connect(analyser);
+            analyser.smoothingTimeConstant = 0;
+            context
+              .createMediaStreamSource(audio.srcObject as MediaStream)
+              .connect(analyser);
             return analyser;
           });
         const loudest = tones.map(() => -200);
@@ -162,15 +165,9 @@ export class Participant {
           await new Promise((resolve) => setTimeout(resolve, 50));
           for (const analyser of analysers) {
             analyser.getFloatFrequencyData(spectrum);
-            const median = [...spectrum].sort((a, b) => a - b)[1024] as number;
-            if (!Number.isFinite(median)) continue;
             tones.forEach((tone, i) => {
               const bin = Math.round((tone / context.sampleRate) * 4096);
-              const peak = Math.max(...spectrum.slice(bin - 2, bin + 3));
-              loudest[i] = Math.max(
-                loudest[i] as number,
-                peak > -90 ? peak - Math.max(median, -120) : 0,
-              );
+              loudest[i] = Math.max(loudest[i] as number, ...spectrum.slice(bin - 1, bin + 2));
             });
           }
         }

@@ -27,7 +27,7 @@ export function start(
   options: { env?: Record<string, string> } = {},
 ): Process {
   const child = spawn(join(binaries, program), args, {
-    env: { ...process.env, RUST_BACKTRACE: '1', ...options.env },
+    env: { ...ownEnvironment(), RUST_BACKTRACE: '1', ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   const log: string[] = [];
@@ -43,6 +43,12 @@ export function start(
       await exited;
     },
   };
+}
+
+/** Without what configures the tests: to the program, `BROLETTO_…` is configuration of its own. */
+function ownEnvironment(): NodeJS.ProcessEnv {
+  const entries = Object.entries(process.env).filter(([key]) => !key.startsWith('BROLETTO_'));
+  return Object.fromEntries(entries);
 }
 
 export async function until<T>(
@@ -105,26 +111,33 @@ export class Service {
     const signalingConfig = join(folder, 'signaling.toml');
     if (options.split) {
       const certs = join(folder, 'certs');
-      execFileSync(join(binaries, 'broletto'), ['certs', '--dir', certs]);
+      for (const name of ['node', 'signaling']) {
+        execFileSync(join(binaries, 'broletto'), ['certs', '--dir', certs, '--name', name], {
+          stdio: 'ignore',
+        });
+      }
       const sfuConfig = join(folder, 'sfu.toml');
-      writeFileSync(
-        sfuConfig,
-        [
-          `data_dir = "${folder}/data-sfu"`,
-          '[ops]',
-          `address = "127.0.0.1:${(ops as number) + 1}"`,
-          '[control]',
-          `address = "127.0.0.1:${control}"`,
-          `certs = "${certs}"`,
-          ...media,
-        ].join('\n'),
-      );
-      writeFileSync(
-        signalingConfig,
-        [...common, '[control]', `node = "wss://127.0.0.1:${control}"`, `certs = "${certs}"`].join(
-          '\n',
-        ),
-      );
+      const sfu = [
+        `data_dir = "${folder}/data-sfu"`,
+        '[ops]',
+        `listen = ["127.0.0.1:${(ops as number) + 1}"]`,
+        ...media,
+        '[media.control]',
+        `listen = "127.0.0.1:${control}"`,
+        `certificate = "${certs}/node-certificate.pem"`,
+        `private_key = "${certs}/node-key.pem"`,
+        `client_ca = "${certs}/ca.pem"`,
+      ];
+      writeFileSync(sfuConfig, sfu.join('\n'));
+      const signaling = [
+        ...common,
+        '[signaling]',
+        `node = "wss://127.0.0.1:${control}"`,
+        `ca = "${certs}/ca.pem"`,
+        `certificate = "${certs}/signaling-certificate.pem"`,
+        `key = "${certs}/signaling-key.pem"`,
+      ];
+      writeFileSync(signalingConfig, signaling.join('\n'));
       processes.sfu = start('broletto', ['--config', sfuConfig, 'sfu']);
     } else {
       writeFileSync(signalingConfig, [...common, ...media].join('\n'));
