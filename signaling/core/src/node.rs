@@ -221,7 +221,8 @@ fn set_shows(
         return false;
     }
     let Some(slot) = media.consumers.iter_mut().find(|one| one.consumer == consumer) else { return false };
-    let changed = slot.shows != *shows;
+    let changed = !slot.told || slot.shows != *shows;
+    slot.told = true;
     slot.shows.clone_from(shows);
     changed
 }

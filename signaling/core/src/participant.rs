@@ -64,6 +64,9 @@ pub(crate) struct Consumer {
     /// As the node told; it tells again after each `Sync`.
     #[serde(skip)]
     pub(crate) shows: Option<SlotSource>,
+    /// False: restored, and the node has not told yet. The client still knows.
+    #[serde(skip)]
+    pub(crate) told: bool,
 }
 
 pub(crate) struct Offering {
@@ -99,8 +102,10 @@ impl Participant {
         }
     }
 
+    /// Those that are known.
     pub(crate) fn slots(&self) -> Vec<Slot> {
-        self.media.iter().flat_map(|media| &media.consumers).map(Consumer::slot).collect()
+        let consumers = self.media.iter().flat_map(|media| &media.consumers);
+        consumers.filter(|consumer| consumer.told).map(Consumer::slot).collect()
     }
 
     /// What the client's next wishes are about: the offer on its way, or else the present media.

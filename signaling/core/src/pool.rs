@@ -79,6 +79,7 @@ pub(crate) fn media(
             },
             size: None,
             shows: None,
+            told: true,
         })
     });
     Media { transport, producers, consumers: consumers.collect(), video_codecs: Vec::new() }

@@ -102,6 +102,11 @@ fn a_restarted_process_goes_on_from_what_it_saved() {
     assert!(!world.saved.values().any(|value| value.contains(&ada.secret)), "secrets are not saved");
 
     world.restart();
+    let early = world.connect();
+    let reply = world.ask(early, resume(&ada.secret));
+    let ServerMessage::Joined { slots, media: true, resume: secret, .. } = reply else { panic!("{reply:?}") };
+    assert_eq!(slots, [], "nobody knows yet what Ada's slots show, and so she keeps showing it");
+    let ada = Member { secret, ..ada };
     world.connect_node();
     assert_eq!(world.node.transports.len(), 2, "no media was disturbed");
     assert!(world.node.epoch_max > Epoch(1));

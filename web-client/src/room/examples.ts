@@ -15,11 +15,15 @@ export function person(id: string, more: Partial<Participant> = {}): Participant
   };
 }
 
-export function joinedRoom(participants: Participant[], you = 'me'): Room {
-  const joined: Joined = {
+export function joinedRoom(participants: Participant[]): Room {
+  return roomAfter(NO_ROOM, { type: 'joined', joined: joined(participants), resumed: false });
+}
+
+export function joined(participants: Participant[], more: Partial<Joined> = {}): Joined {
+  return {
     type: 'joined',
     version: 1,
-    you,
+    you: 'me',
     resume: '',
     resume_s: 30,
     room: { id: 'r', code: '204117935', title: 'Council', video_codec: 'h264', url: '' },
@@ -28,6 +32,6 @@ export function joinedRoom(participants: Participant[], you = 'me'): Room {
     limits: { audio_slots_max: 4, video_slots_max: 16, message_bytes_max: 65536 },
     ice_servers: [],
     media: false,
+    ...more,
   };
-  return roomAfter(NO_ROOM, { type: 'joined', joined, resumed: false });
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { SessionEvent } from '../protocol/session';
-import { joinedRoom, person } from './examples';
+import { joined, joinedRoom, person } from './examples';
 import { type Room, roomAfter } from './room';
 
 const room = joinedRoom([person('a'), person('b'), person('me')]);
@@ -43,6 +43,24 @@ describe('roomAfter', () => {
     expect([...changed.slots]).toEqual([['5', shows('a')]]);
     const left = after(full, { type: 'participant_left', participant: 'a' });
     expect([...left.slots.keys()]).toEqual(['6']);
+  });
+
+  it('keeps showing after a resume what the server has not told of yet', () => {
+    const shows = (participant: string) => ({ participant, source: 'camera' as const });
+    const full = after(room, {
+      type: 'slots',
+      slots: ['a', 'b', 'c'].map((id, index) => ({ mid: `${index}`, shows: shows(id) })),
+    });
+    const resumed = (media: boolean): SessionEvent => ({
+      type: 'joined',
+      joined: joined([person('a'), person('b'), person('me')], {
+        media,
+        slots: [{ mid: '1', shows: null }],
+      }),
+      resumed: true,
+    });
+    expect([...after(full, resumed(true)).slots]).toEqual([['0', shows('a')]]);
+    expect([...after(full, resumed(false)).slots]).toEqual([]);
   });
 
   it('remembers who spoke, latest first', () => {

@@ -60,7 +60,8 @@ export function roomAfter(room: Room, event: SessionEvent): Room {
         you,
         info,
         participants,
-        slots: withSlots(new Map(), slots),
+        // Slots that are not listed show what they showed, as long as the media went on.
+        slots: withSlots(media ? present(room.slots, participants) : new Map(), slots),
         speaking: [],
         media: media ? room.media : 'connecting',
         videoCodec: info.video_codec,
@@ -113,6 +114,12 @@ function without(room: Room, id: ParticipantId): Room {
     speaking: others(room.speaking),
     spoke: others(room.spoke),
   };
+}
+
+/** The slots that show somebody who is still there. */
+function present(slots: Room['slots'], participants: readonly Participant[]): Room['slots'] {
+  const ids = new Set(participants.map(({ id }) => id));
+  return new Map([...slots].filter(([, { participant }]) => ids.has(participant)));
 }
 
 function withSlots(before: ReadonlyMap<string, SlotSource>, changed: readonly Slot[]) {
