@@ -40,7 +40,7 @@ export class Participant {
 
   static async open(persona: Persona, options: ParticipantOptions = {}): Promise<Participant> {
     const browser = await chromium.launch({
-      executablePath: process.env.BROLETTO_CHROMIUM ?? '/usr/bin/chromium',
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
       args: [
         '--no-sandbox',
         '--disable-gpu',
