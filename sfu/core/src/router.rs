@@ -414,11 +414,11 @@ impl Router {
     fn allocate(&mut self, slot: usize, cx: &mut Context<'_>) {
         let Some(transport) = self.transports.get_mut(slot) else { return };
         let mut flowing = Vec::with_capacity(transport.consumers.len());
-        for (index, consumer) in transport.consumers.iter().enumerate() {
-            let Some(producer) = consumer.source.and_then(|source| self.producers.get_mut(source)) else {
-                continue;
-            };
-            let encodings = if producer.paused { Vec::new() } else { producer.flowing(cx.now) };
+        for index in 0..transport.consumers.len() {
+            let source = transport.consumers[index].source;
+            let Some(producer) = source.and_then(|source| self.producers.get_mut(source)) else { continue };
+            let stopped = producer.paused || (!producer.is_audio() && transport.is_congested(index, cx.now));
+            let encodings = if stopped { Vec::new() } else { producer.flowing(cx.now) };
             flowing.push((index, producer.content, encodings));
         }
         let demands: Vec<Demand<'_>> = flowing
@@ -428,7 +428,7 @@ impl Router {
                 Demand { content: *content, tile: consumer.size, encodings, current: consumer.current() }
             })
             .collect();
-        let allocation = allocator::allocate(transport.estimate_bps, &demands);
+        let allocation = allocator::allocate(transport.usable_bps(), &demands);
         transport.set_desired(allocation.desired_bps, cx.now);
 
         let mut wanted = Vec::new();

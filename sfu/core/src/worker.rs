@@ -239,7 +239,8 @@ impl Worker {
             dropped.stun_forged += 1;
             return None;
         }
-        let checked = if in_use { Err(()) } else { transport.note_check(protocol, source, self.now) };
+        let checked =
+            if in_use { Err(()) } else { transport.note_check(received, request.use_candidate(), self.now) };
         match checked {
             Ok(gone) => {
                 if let Some((protocol, remote)) = gone {

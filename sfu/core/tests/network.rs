@@ -110,3 +110,25 @@ fn an_ice_restart_keeps_the_worker_s_index_and_the_picture() {
         assert!(shown.len() > 130 && broken == 0, "{} shown, {broken} broken", shown.len());
     }
 }
+
+#[test]
+fn a_nat_that_gives_another_port_is_followed() {
+    let mut world = World::new();
+    let a = world.join(Plan::default());
+    let b = world.join(Plan::default());
+    world.run_ms(3_000);
+    world.peers[b].rebind(7);
+    world.run_ms(8_000);
+    world.peers[a].forget_received();
+    world.peers[b].forget_received();
+    world.run_ms(3_000);
+    for peer in [a, b] {
+        let (shown, broken) = world.peers[peer].received(false, 0).shown();
+        assert!(
+            shown.len() > 60 && broken == 0,
+            "{} shown, {broken} broken, {:?}",
+            shown.len(),
+            world.worker.stats()
+        );
+    }
+}

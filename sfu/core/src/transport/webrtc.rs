@@ -39,13 +39,18 @@ const ADDRESSES_MAX: usize = 16;
 const HISTORY_PACKETS: usize = 1_024;
 const HISTORY_AGE: Duration = Duration::from_secs(2);
 /// Share of what is sent that may be retransmissions, before they are given up.
-const RETRANSMISSION_SHARE_MAX: f32 = 0.5;
+const RETRANSMISSION_SHARE_MAX: f32 = 0.2;
 pub(crate) const STATS_INTERVAL: Duration = Duration::from_secs(2);
 /// An error of one datagram is the peer's; as many in a row without a good one are ours.
 const POLL_ERRORS_MAX: u32 = 8;
 /// Rounds of str0m that one poll may take, should its deadline never leave the past.
 const POLL_ROUNDS_MAX: usize = 8;
-const DESIRED_RISE_INTERVAL: Duration = Duration::from_secs(3);
+/// Loss beyond this is of a path that is too full, and not of a bad one.
+const LOSS_TOLERATED: f64 = 0.1;
+/// A path is suspected to be narrow for so long after its estimate fell by a tenth at once.
+const FALL_LASTS: Duration = Duration::from_secs(3);
+/// How long a packet of video may wait for the pacer.
+const QUEUE_MAX: Duration = Duration::from_millis(250);
 /// The next deadline is not nearer than this.
 const TIMER_MIN: Duration = Duration::from_micros(250);
 
@@ -84,6 +89,14 @@ struct Address {
     checked_at: Instant,
 }
 
+/// From one of our sockets to the peer.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    protocol: Protocol,
+    bound: SocketAddr,
+    remote: SocketAddr,
+}
+
 /// An incoming stream that was seen, and what it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stream {
@@ -116,8 +129,8 @@ pub(crate) struct WebRtc {
     remote_credentials: (String, String),
     codecs: [Option<Codec>; 128],
     addresses: Vec<Address>,
-    /// Where str0m sends to.
-    selected: Option<(Protocol, SocketAddr)>,
+    /// The path that the peer nominated last.
+    selected: Option<Path>,
     /// Every SSRC that was given to str0m, which keeps state for each.
     ssrcs: Vec<u32>,
     ssrcs_max: usize,
@@ -131,7 +144,7 @@ pub(crate) struct WebRtc {
     deadline: Option<Instant>,
     poll_errors: u32,
     desired_bps: u64,
-    desired_raised_at: Option<Instant>,
+    estimate_fell_at: Option<Instant>,
     counters: Counters,
 }
 
@@ -192,7 +205,7 @@ impl WebRtc {
             deadline: None,
             poll_errors: 0,
             desired_bps: 0,
-            desired_raised_at: None,
+            estimate_fell_at: None,
         }
     }
 
@@ -289,23 +302,26 @@ impl WebRtc {
         environment.addresses.iter().find(same_family).map(|address| address.bound)
     }
 
-    /// Notes that an address passed an ICE check. Returns the one that had to go for it, or an
-    /// error if there is no room for it.
+    /// Notes that an address passed an ICE check that came in on `bound`. Returns the address that
+    /// had to go for it, or an error if there is no room for it.
     pub fn note_check(
         &mut self,
-        protocol: Protocol,
-        remote: SocketAddr,
+        received: &Received<'_>,
+        nominates: bool,
         now: Instant,
     ) -> Result<Option<(Protocol, SocketAddr)>, ()> {
+        let (protocol, remote) = (received.protocol, received.source);
         self.heard_at = now;
         let known = |address: &&mut Address| address.protocol == protocol && address.remote == remote;
         if let Some(address) = self.addresses.iter_mut().find(known) {
             address.checked_at = now;
+            self.nominate(received, nominates);
             return Ok(None);
         }
         let fresh = Address { protocol, remote, checked_at: now };
         if self.addresses.len() < ADDRESSES_MAX {
             self.addresses.push(fresh);
+            self.nominate(received, nominates);
             return Ok(None);
         }
         let oldest = self.addresses.iter_mut().min_by_key(|address| address.checked_at).ok_or(())?;
@@ -313,7 +329,21 @@ impl WebRtc {
             return Err(());
         }
         let gone = std::mem::replace(oldest, fresh);
+        self.nominate(received, nominates);
         Ok(Some((gone.protocol, gone.remote)))
+    }
+
+    /// The browser tells with each check whether this is the path that it chose. str0m stays with
+    /// the first of two paths of one priority for 20 s, which is what a NAT makes that forgets the
+    /// port, so the last word is taken here.
+    fn nominate(&mut self, received: &Received<'_>, nominates: bool) {
+        if nominates {
+            self.selected = Some(Path {
+                protocol: received.protocol,
+                bound: received.destination,
+                remote: received.source,
+            });
+        }
     }
 
     /// Whether an address passed an ICE check lately enough to be the peer's for sure.
@@ -422,7 +452,7 @@ impl WebRtc {
                     return deadline;
                 }
                 Ok(str0m::Output::Transmit(transmit)) => self.transmit(transmit, environment, outbox, now),
-                Ok(str0m::Output::Event(event)) => self.handle_event(event, events),
+                Ok(str0m::Output::Event(event)) => self.handle_event(event, events, now),
                 Err(error) => {
                     self.poll_errors += 1;
                     if !self.rtc.is_alive() || self.poll_errors >= POLL_ERRORS_MAX {
@@ -445,11 +475,13 @@ impl WebRtc {
             net::Protocol::Udp => Protocol::Udp,
             net::Protocol::Tcp | net::Protocol::SslTcp | net::Protocol::Tls => Protocol::Tcp,
         };
-        let Some(source) = bound(&environment.addresses, protocol, transmit.source) else { return };
+        let Some(bound) = bound(&environment.addresses, protocol, transmit.source) else { return };
+        let mut path = Path { protocol, bound, remote: transmit.destination };
         let contents: Vec<u8> = transmit.contents.into();
         let kind = Kind::of(&contents);
+        // Answers to checks go where the checks came from; all else takes the chosen path.
         if kind != Some(Kind::Stun) {
-            self.selected = Some((protocol, transmit.destination));
+            path = *self.selected.get_or_insert(path);
             if !self.has_consent(now) {
                 outbox.stats.dropped.without_consent += 1;
                 return;
@@ -464,10 +496,11 @@ impl WebRtc {
         };
         self.stats.packets_out += u64::from(kind == Some(Kind::Rtp));
         self.stats.bytes_out += contents.len() as u64;
-        outbox.transmit(Transmit { protocol, source, destination: transmit.destination, class, contents });
+        let Path { protocol, bound, remote } = path;
+        outbox.transmit(Transmit { protocol, source: bound, destination: remote, class, contents });
     }
 
-    fn handle_event(&mut self, event: Event, events: &mut Vec<TransportEvent>) {
+    fn handle_event(&mut self, event: Event, events: &mut Vec<TransportEvent>, now: Instant) {
         match event {
             Event::RtpPacket(packet) => {
                 self.poll_errors = 0;
@@ -478,6 +511,9 @@ impl WebRtc {
             Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
                 let estimate_bps = estimate.as_u64();
                 let before = self.estimate_bps.replace(estimate_bps);
+                if before.is_some_and(|before| estimate_bps < before / 10 * 9) {
+                    self.estimate_fell_at = Some(now);
+                }
                 if before.is_none_or(|before| estimate_bps < before) {
                     events.push(TransportEvent::EstimateFell);
                 }
@@ -505,8 +541,7 @@ impl WebRtc {
 
     /// Whether the peer agreed to be sent to (RFC 7675): an ICE check came from where we send to.
     fn has_consent(&self, now: Instant) -> bool {
-        let Some((protocol, remote)) = self.selected else { return true };
-        self.owns(protocol, remote, now)
+        self.selected.is_none_or(|path| self.owns(path.protocol, path.remote, now))
     }
 
     /// Judges by the time whether the peer is there. Returns the state if it changed.
@@ -563,19 +598,44 @@ impl WebRtc {
         }
     }
 
+    /// What the path is believed to carry. The estimator takes seconds to see that a path has
+    /// narrowed, and meanwhile what is lost on it tells more.
+    pub fn usable_bps(&self) -> Option<u64> {
+        let loss = f64::from(self.stats.loss_out.unwrap_or(0.0));
+        let share = if loss > LOSS_TOLERATED { 1.0 - loss.min(1.0) } else { 1.0 };
+        self.estimate_bps.map(|estimate_bps| (estimate_bps as f64 * share) as u64)
+    }
+
+    fn estimate_fell_lately(&self, now: Instant) -> bool {
+        self.estimate_fell_at.is_some_and(|at| now.saturating_duration_since(at) < FALL_LASTS)
+    }
+
+    /// Whether more packets of a consumer wait in the pacer than the path takes in time: what is
+    /// added would only come later.
+    pub fn is_congested(&mut self, consumer: usize, now: Instant) -> bool {
+        let Some(ssrc) = self.consumers[consumer].ssrc else { return false };
+        let Some(estimate_bps) = self.estimate_bps else { return false };
+        if !self.estimate_fell_lately(now) {
+            return false;
+        }
+        let mut api = self.rtc.direct_api();
+        let queue = api.stream_tx(&ssrc).and_then(|stream| stream.queue_info());
+        queue.is_some_and(|queue| {
+            let is_fresh = now.saturating_duration_since(queue.created_at()) < QUEUE_MAX;
+            let takes_bits = estimate_bps as u128 * QUEUE_MAX.as_millis() / 1_000;
+            is_fresh && queue.byte_size() as u128 * 8 > takes_bits
+        })
+    }
+
     /// How much is worth probing for. Each rise makes str0m probe at once, and what is wished for
-    /// moves with every frame: only a step that matters counts, and only once in a while.
+    /// moves with every frame: only a step that matters counts, and none while the path narrows.
     pub fn set_desired(&mut self, desired_bps: u64, now: Instant) {
+        let known_bps = self.desired_bps.max(self.estimate_bps.unwrap_or(0));
+        let narrows = self.estimate_fell_lately(now);
+        let desired_bps = if narrows { desired_bps.min(known_bps) } else { desired_bps };
         let (low, high) = (self.desired_bps * 3 / 4, self.desired_bps * 5 / 4);
         if (low..=high).contains(&desired_bps) && self.desired_bps > 0 {
             return;
-        }
-        if desired_bps > self.desired_bps {
-            let raised_lately = |at| now.saturating_duration_since(at) < DESIRED_RISE_INTERVAL;
-            if self.desired_raised_at.is_some_and(raised_lately) {
-                return;
-            }
-            self.desired_raised_at = Some(now);
         }
         self.desired_bps = desired_bps;
         self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(desired_bps));
