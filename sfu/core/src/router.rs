@@ -276,12 +276,13 @@ impl Router {
         while next < consumers.len() {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 while let Some(key) = consumers.get(next) {
-                    if let Some(transport) = transports.get_mut(key.transport) {
-                        if transport.forward(key.consumer, packet, cx.now) {
-                            cx.outbox.stats.forwarded += 1;
-                            if !std::mem::replace(&mut transport.dirty, true) {
-                                cx.dirty.push(SessionKey { router: *slot, transport: key.transport });
-                            }
+                    let transport = transports.get_mut(key.transport);
+                    if let Some(transport) = transport
+                        && transport.forward(key.consumer, packet, cx.now)
+                    {
+                        cx.outbox.stats.forwarded += 1;
+                        if !std::mem::replace(&mut transport.dirty, true) {
+                            cx.dirty.push(SessionKey { router: *slot, transport: key.transport });
                         }
                     }
                     next += 1;

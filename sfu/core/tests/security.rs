@@ -281,7 +281,7 @@ fn m8_everything_that_a_client_can_multiply_is_capped() {
         }
         other => panic!("{word}: {other:?}"),
     };
-    let mut create = |world: &mut World| {
+    let create = |world: &mut World| {
         let router = RouterId(world.id());
         world.request(Request::CreateRouter { router, config: router_config(&[Codec::Vp8]) })
     };
