@@ -1,9 +1,10 @@
 // Every page and every state of it is free of what axe finds, fits its screen, and can be used by
-// keyboard alone. Signaling is played by the test, so that no media server is needed.
+// keyboard alone. The pages come from the real program; signaling is played by the test, so that it can
+// show states that are rare.
 
 import AxeBuilder from '@axe-core/playwright';
-import { expect, type Page, test } from '@playwright/test';
 import type { ClientFrame, Joined, Participant, Publishing } from '../../src/protocol/messages';
+import { expect, type Page, test } from './support/pages';
 
 const SCREENS = [
   { name: 'phone', width: 360, height: 740 },

@@ -1,5 +1,6 @@
 /** A person at a real Chromium: joins through the page as a person does, and says what it sees and hears. */
 import { type Browser, chromium, type Page } from '@playwright/test';
+import { CHROMIUM, CHROMIUM_FLAGS } from './chromium';
 import { cameraFile, type Persona, type Size, voiceFile } from './fixtures';
 import { installProbe } from './page-probe';
 import { until } from './service';
@@ -40,21 +41,11 @@ export class Participant {
 
   static async open(persona: Persona, options: ParticipantOptions = {}): Promise<Participant> {
     const browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      executablePath: CHROMIUM,
       args: [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--use-fake-device-for-media-stream=fps=30',
-        '--use-fake-ui-for-media-stream',
+        ...CHROMIUM_FLAGS,
         `--use-file-for-fake-video-capture=${cameraFile(persona, options.camera ?? { width: 640, height: 360 })}`,
         `--use-file-for-fake-audio-capture=${voiceFile(persona)}`,
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-        '--no-first-run',
-        '--no-proxy-server',
-        '--disable-quic',
-        '--allow-loopback-in-peer-connection',
         '--autoplay-policy=no-user-gesture-required',
         // Several browsers share one machine and only one window is in front.
         '--disable-backgrounding-occluded-windows',
@@ -69,6 +60,7 @@ export class Participant {
     });
     await context.addInitScript(installProbe);
     const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
     return new Participant(persona, browser, page);
   }
 
@@ -154,9 +146,7 @@ export class Participant {
             const analyser = context.createAnalyser();
             analyser.fftSize = 4096;
             analyser.smoothingTimeConstant = 0;
-            context
-              .createMediaStreamSource(audio.srcObject as MediaStream)
-              .connect(analyser);
+            context.createMediaStreamSource(audio.srcObject as MediaStream).connect(analyser);
             return analyser;
           });
         const loudest = tones.map(() => -200);
