@@ -96,8 +96,9 @@ export class LocalMedia {
 
   /** What went wrong was read, or is no longer of interest. */
   forgetProblem(source: DeviceSource | 'screen'): void {
-    const { problem: _, ...rest } = this[source];
-    this[source] = rest;
+    const { problem, ...rest } = this[source];
+    // Without one nothing changes: a capture that is starting is known by its identity.
+    if (problem !== undefined) this[source] = rest;
   }
 
   close(): void {

@@ -76,6 +76,7 @@ export function createPeer(options: PeerOptions): Peer {
   const senders = new Map<Source, RTCRtpTransceiver>();
   const receivers: { kind: MediaKind; transceiver: RTCRtpTransceiver; stream: MediaStream }[] = [];
   let videoCodec = options.codecs.first;
+  let layers = cameraLayers(1280, 720);
   let answered = false;
   let closed = false;
   let negotiation: 'idle' | 'running' | 'again' | 'waiting' = 'idle';
@@ -161,6 +162,8 @@ export function createPeer(options: PeerOptions): Peer {
     failures = 0;
     answered = true;
     options.onSlots(receiveSlots());
+    // An answer that takes all the RIDs switches on those that were off.
+    await shapeCamera();
     await useCodec();
     const again = negotiation === 'again';
     negotiation = 'idle';
@@ -228,15 +231,21 @@ export function createPeer(options: PeerOptions): Peer {
     if (!sender) return;
     if (track && source === 'camera') {
       const { width = 1280, height = 720 } = track.getSettings();
-      const layers = cameraLayers(width, height);
-      await edit(sender, (encoding) => {
-        Object.assign(
-          encoding,
-          layers.find(({ rid }) => rid === encoding.rid),
-        );
-      });
+      layers = cameraLayers(width, height);
+      await shapeCamera();
     }
     await sender.replaceTrack(track);
+  }
+
+  async function shapeCamera(): Promise<void> {
+    const sender = senders.get('camera')?.sender;
+    if (!sender) return;
+    await edit(sender, (encoding) => {
+      Object.assign(
+        encoding,
+        layers.find(({ rid }) => rid === encoding.rid),
+      );
+    });
   }
 
   async function setVideoCodec(codec: VideoCodec): Promise<void> {
