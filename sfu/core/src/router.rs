@@ -429,8 +429,10 @@ impl Router {
                 Demand { content: *content, tile: consumer.size, encodings, current: consumer.current() }
             })
             .collect();
-        let allocation = allocator::allocate(transport.usable_bps(), &demands);
-        transport.set_desired(allocation.desired_bps, cx.now);
+        let usable_bps = transport.usable_bps();
+        let allocation = allocator::allocate(usable_bps, &demands);
+        tracing::trace!(transport = %transport.id.0, usable_bps, ?allocation, ?demands, "allocated");
+        transport.set_desired(allocation.probe_bps(usable_bps), cx.now);
 
         let mut wanted = Vec::new();
         for ((index, content, _), target) in flowing.iter().zip(allocation.targets) {

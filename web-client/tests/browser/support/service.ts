@@ -71,6 +71,8 @@ export interface ServiceOptions {
   relay?: boolean;
   /** Run media and signaling as two processes. */
   split?: boolean;
+  /** What to log, as `log.filter`. */
+  log?: string;
 }
 
 export class Service {
@@ -99,6 +101,8 @@ export class Service {
       `listen = ["127.0.0.1:${https}"]`,
       '[ops]',
       `listen = ["127.0.0.1:${ops}"]`,
+      '[log]',
+      `filter = "${options.log ?? 'info'}"`,
     ];
     const media = [
       '[media]',
