@@ -43,6 +43,7 @@ impl World {
     }
 
     pub fn with(limits: Limits, video_codecs: &[Codec]) -> Self {
+        #[allow(clippy::disallowed_methods)] // Any start will do: only differences count.
         let start = Instant::now();
         let config = WorkerConfig {
             index: WORKER_INDEX,
