@@ -8,7 +8,8 @@ use crate::common::{Plan, World};
 fn m6_a_panic_in_one_session_ends_that_session_only() {
     let mut world = World::new();
     let peers: Vec<usize> = (0..3).map(|_| world.join(Plan::default())).collect();
-    world.run_ms(2_000);
+    // Until the pictures have climbed to their layers, whose first key frames take their time.
+    world.run_ms(6_000);
     let failing = world.peers[peers[1]].transport;
     world.worker.panic_at_next_packet(failing);
     world.peers[peers[0]].forget_received();
