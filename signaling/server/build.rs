@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
 /// Oldest major version of Node.js that the web client's tools run on.
-const NODE_MAJOR_MIN: u32 = 20;
 /// What the web client is built from, in its folder.
 const SOURCES: [&str; 9] = [
     "src",
@@ -76,13 +75,20 @@ fn build(web_client: &Path, dist: &Path) {
 }
 
 fn check_node() {
-    let wanted = format!("The web client needs Node.js {NODE_MAJOR_MIN} or newer with npm");
+    let wanted = "The web client needs Node.js 20.19, 22.12 or newer with npm";
     let Ok(output) = Command::new("node").arg("--version").output() else {
         fail(&format!("{wanted}, and `node` was not found: install it, then build again."));
     };
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-    if major.is_none_or(|major| major < NODE_MAJOR_MIN) {
+    let mut numbers = version.trim_start_matches('v').split('.').map(|number| number.parse::<u32>().ok());
+    let is_enough = match (numbers.next().flatten(), numbers.next().flatten()) {
+        // The releases that the bundler supports.
+        (Some(20), Some(minor)) => minor >= 19,
+        (Some(22), Some(minor)) => minor >= 12,
+        (Some(major), Some(_)) => major > 22,
+        _ => false,
+    };
+    if !is_enough {
         fail(&format!("{wanted}, and `node` is {version}: install a newer one, then build again."));
     }
     if Command::new("npm").arg("--version").output().is_err() {

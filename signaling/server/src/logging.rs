@@ -7,7 +7,7 @@ use crate::config::{Log, LogFormat};
 
 /// Libraries that would log what passes through them, such as the head of a request, say no more
 /// than this.
-const LIBRARIES: [&str; 8] = [
+const LIBRARIES: [&str; 10] = [
     "hyper=info",
     "hyper_util=info",
     "tungstenite=info",
@@ -16,6 +16,9 @@ const LIBRARIES: [&str; 8] = [
     "h2=info",
     "rustls=warn",
     "axum=info",
+    // They would write addresses and ICE credentials.
+    "is=info",
+    "str0m=info",
 ];
 
 pub fn init(config: &Log) -> anyhow::Result<()> {
