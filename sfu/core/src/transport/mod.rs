@@ -1,7 +1,10 @@
 //! How packets reach a router.
 
 mod answer;
+mod codecs;
 mod offer;
+mod path;
+mod stats;
 mod webrtc;
 
 pub(crate) use offer::{MediaLine, Offer};

@@ -8,17 +8,19 @@ use broletto_control::{Codec, ConsumerId, ControlError, TransportId, TransportSt
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
-use str0m::format::{Codec as WireCodec, CodecConfig, FormatParams};
 use str0m::ice::StunMessage;
-use str0m::media::{Frequency, KeyframeRequestKind, Mid, Pt, Rid};
-use str0m::net::{self, Receive, TcpType};
-use str0m::rtp::{Extension, ExtensionMap, RtpPacket, Ssrc};
-use str0m::{Candidate, Event, IceCreds, Input, Rtc};
+use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
+use str0m::net::{self, Receive};
+use str0m::rtp::{RtpPacket, Ssrc};
+use str0m::{Event, IceCreds, Input, Rtc};
 
 use super::answer;
+use super::codecs::{add_codecs, codec, extensions, payload_types};
 use super::offer::Offer;
+use super::path::{Path, Paths, announced, bound, candidate, wire_protocol};
+use super::stats::{Counters, Counts};
 use crate::allocator::ESTIMATE_START_BPS;
-use crate::consumer::{Consumer, Packet, PayloadTypes};
+use crate::consumer::{Consumer, Packet};
 use crate::demux::Kind;
 use crate::io::{Class, Limits, LocalAddress, Protocol, Received, Transmit};
 use crate::outbox::Outbox;
@@ -27,14 +29,10 @@ use crate::stats::WorkerStats;
 /// Consent is refreshed every 5 s, give or take a fifth (RFC 7675 section 5.1). Whoever was not
 /// heard at all for so long is probably gone.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
-/// Without consent for so long, nothing is sent any more (M4). The RFC allows 30 s.
-const CONSENT_LASTS: Duration = Duration::from_secs(10);
 /// Whoever was lost may come back within this time.
 const GRACE: Duration = Duration::from_secs(30);
 /// Time from the offer to the first connection.
 const CONNECTING_MAX: Duration = Duration::from_secs(30);
-/// Addresses that passed an ICE check, at one time.
-const ADDRESSES_MAX: usize = 16;
 /// How much video is kept for retransmission: as many packets, no older than this.
 const HISTORY_PACKETS: usize = 1_024;
 const HISTORY_AGE: Duration = Duration::from_secs(2);
@@ -81,22 +79,6 @@ pub(crate) enum Failure {
     Failed(String),
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Address {
-    protocol: Protocol,
-    remote: SocketAddr,
-    /// When it last passed an ICE check.
-    checked_at: Instant,
-}
-
-/// From one of our sockets to the peer.
-#[derive(Debug, Clone, Copy)]
-struct Path {
-    protocol: Protocol,
-    bound: SocketAddr,
-    remote: SocketAddr,
-}
-
 /// An incoming stream that was seen, and what it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stream {
@@ -128,9 +110,7 @@ pub(crate) struct WebRtc {
     fingerprint: String,
     remote_credentials: (String, String),
     codecs: [Option<Codec>; 128],
-    addresses: Vec<Address>,
-    /// The path that the peer nominated last.
-    selected: Option<Path>,
+    paths: Paths,
     /// Every SSRC that was given to str0m, which keeps state for each.
     ssrcs: Vec<u32>,
     ssrcs_max: usize,
@@ -192,8 +172,7 @@ impl WebRtc {
             fingerprint: String::new(),
             remote_credentials: Default::default(),
             codecs: [None; 128],
-            addresses: Vec::new(),
-            selected: None,
+            paths: Paths::default(),
             ssrcs: Vec::new(),
             // A stream and its retransmissions for each encoding, and the one that probes.
             ssrcs_max: 2 * limits.producers_max * limits.encodings_max + 1,
@@ -216,7 +195,7 @@ impl WebRtc {
 
     /// Addresses that passed an ICE check.
     pub fn addresses(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> {
-        self.addresses.iter().map(|address| (address.protocol, address.remote))
+        self.paths.addresses()
     }
 
     /// The answer. `fresh` credentials are taken when the offer restarts ICE (RFC 8445 section 9).
@@ -302,57 +281,20 @@ impl WebRtc {
         environment.addresses.iter().find(same_family).map(|address| address.bound)
     }
 
-    /// Notes that an address passed an ICE check that came in on `bound`. Returns the address that
-    /// had to go for it, or an error if there is no room for it.
+    /// As [`Paths::note_check`].
     pub fn note_check(
         &mut self,
         received: &Received<'_>,
         nominates: bool,
         now: Instant,
     ) -> Result<Option<(Protocol, SocketAddr)>, ()> {
-        let (protocol, remote) = (received.protocol, received.source);
         self.heard_at = now;
-        let known = |address: &&mut Address| address.protocol == protocol && address.remote == remote;
-        if let Some(address) = self.addresses.iter_mut().find(known) {
-            address.checked_at = now;
-            self.nominate(received, nominates);
-            return Ok(None);
-        }
-        let fresh = Address { protocol, remote, checked_at: now };
-        if self.addresses.len() < ADDRESSES_MAX {
-            self.addresses.push(fresh);
-            self.nominate(received, nominates);
-            return Ok(None);
-        }
-        let oldest = self.addresses.iter_mut().min_by_key(|address| address.checked_at).ok_or(())?;
-        if now.saturating_duration_since(oldest.checked_at) < GRACE {
-            return Err(());
-        }
-        let gone = std::mem::replace(oldest, fresh);
-        self.nominate(received, nominates);
-        Ok(Some((gone.protocol, gone.remote)))
+        self.paths.note_check(received, nominates, now)
     }
 
-    /// The browser tells with each check whether this is the path that it chose. str0m stays with
-    /// the first of two paths of one priority for 20 s, which is what a NAT makes that forgets the
-    /// port, so the last word is taken here.
-    fn nominate(&mut self, received: &Received<'_>, nominates: bool) {
-        if nominates {
-            self.selected = Some(Path {
-                protocol: received.protocol,
-                bound: received.destination,
-                remote: received.source,
-            });
-        }
-    }
-
-    /// Whether an address passed an ICE check lately enough to be the peer's for sure.
+    /// As [`Paths::owns`].
     pub fn owns(&self, protocol: Protocol, remote: SocketAddr, now: Instant) -> bool {
-        self.addresses.iter().any(|address| {
-            address.protocol == protocol
-                && address.remote == remote
-                && now.saturating_duration_since(address.checked_at) < CONSENT_LASTS
-        })
+        self.paths.owns(protocol, remote, now)
     }
 
     /// A datagram of this session: STUN that is genuine, or anything from a checked address.
@@ -481,8 +423,8 @@ impl WebRtc {
         let kind = Kind::of(&contents);
         // Answers to checks go where the checks came from; all else takes the chosen path.
         if kind != Some(Kind::Stun) {
-            path = *self.selected.get_or_insert(path);
-            if !self.has_consent(now) {
+            path = self.paths.select(path);
+            if !self.paths.has_consent(now) {
                 outbox.stats.dropped.without_consent += 1;
                 return;
             }
@@ -539,11 +481,6 @@ impl WebRtc {
         }
     }
 
-    /// Whether the peer agreed to be sent to (RFC 7675): an ICE check came from where we send to.
-    fn has_consent(&self, now: Instant) -> bool {
-        self.selected.is_none_or(|path| self.owns(path.protocol, path.remote, now))
-    }
-
     /// Judges by the time whether the peer is there. Returns the state if it changed.
     pub fn update_state(&mut self, now: Instant) -> Option<TransportState> {
         let silent = now.saturating_duration_since(self.heard_at) >= SILENT_AFTER;
@@ -554,7 +491,7 @@ impl WebRtc {
                 }
                 return None;
             }
-            _ if silent || !self.has_consent(now) => TransportState::Disconnected,
+            _ if silent || !self.paths.has_consent(now) => TransportState::Disconnected,
             _ => TransportState::Connected,
         };
         match state {
@@ -665,128 +602,4 @@ impl WebRtc {
     pub fn fail(&mut self, message: &str) {
         self.failure.get_or_insert(Failure::Failed(message.to_owned()));
     }
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    nacks: u64,
-    plis: u64,
-}
-
-/// What str0m counted, of each stream, in total.
-#[derive(Debug, Default)]
-struct Counters(Vec<(Mid, Option<Rid>, bool, Counts)>);
-
-impl Counters {
-    fn note(&mut self, mid: Mid, rid: Option<Rid>, sent: bool, counts: Counts) {
-        match self.0.iter_mut().find(|entry| (entry.0, entry.1, entry.2) == (mid, rid, sent)) {
-            Some(entry) => entry.3 = counts,
-            None => self.0.push((mid, rid, sent, counts)),
-        }
-    }
-
-    /// Of what is received, and of what is sent.
-    fn totals(&self) -> (Counts, Counts) {
-        let total = |sent| {
-            let entries = self.0.iter().filter(|entry| entry.2 == sent);
-            entries.fold(Counts::default(), |sum, entry| Counts {
-                nacks: sum.nacks + entry.3.nacks,
-                plis: sum.plis + entry.3.plis,
-            })
-        };
-        (total(false), total(true))
-    }
-}
-
-/// str0m knows the announced addresses only, so that its candidates show them.
-fn announced(addresses: &[LocalAddress], received: &Received<'_>) -> Option<SocketAddr> {
-    let matches = |address: &&LocalAddress| {
-        address.protocol == received.protocol && address.bound == received.destination
-    };
-    addresses.iter().find(matches).map(|address| address.announced)
-}
-
-fn bound(addresses: &[LocalAddress], protocol: Protocol, announced: SocketAddr) -> Option<SocketAddr> {
-    let matches = |address: &&LocalAddress| address.protocol == protocol && address.announced == announced;
-    addresses.iter().find(matches).map(|address| address.bound)
-}
-
-fn candidate(address: &LocalAddress) -> Option<Candidate> {
-    match address.protocol {
-        Protocol::Udp => Candidate::builder().udp().host(address.announced).build().ok(),
-        Protocol::Tcp => {
-            Candidate::builder().tcp().host(address.announced).tcptype(TcpType::Passive).build().ok()
-        }
-    }
-}
-
-fn wire_protocol(protocol: Protocol) -> net::Protocol {
-    match protocol {
-        Protocol::Udp => net::Protocol::Udp,
-        Protocol::Tcp => net::Protocol::Tcp,
-    }
-}
-
-/// Video orientation is left out on purpose: phones then send upright pictures.
-fn extensions() -> ExtensionMap {
-    let mut map = ExtensionMap::empty();
-    map.set(1, Extension::AudioLevel);
-    map.set(2, Extension::AbsoluteSendTime);
-    map.set(3, Extension::TransportSequenceNumber);
-    map.set(4, Extension::RtpMid);
-    map.set(10, Extension::RtpStreamId);
-    map.set(11, Extension::RepairedRtpStreamId);
-    map
-}
-
-fn add_codecs(config: &mut CodecConfig, video_codecs: &[Codec]) {
-    let opus = FormatParams {
-        min_p_time: Some(10),
-        use_inband_fec: Some(true),
-        use_dtx: Some(true),
-        ..FormatParams::default()
-    };
-    let khz48 = Frequency::FORTY_EIGHT_KHZ;
-    config.add_config(111.into(), None, WireCodec::Opus, khz48, Some(2), opus);
-    for codec in video_codecs {
-        match codec {
-            // Constrained baseline first, which room systems decode, then plain baseline, which
-            // browsers offer beside it.
-            Codec::H264 => {
-                config.add_h264(106.into(), Some(107.into()), true, 0x42e01f);
-                config.add_h264(108.into(), Some(109.into()), true, 0x42001f);
-            }
-            Codec::Vp8 => config.add_config(
-                96.into(),
-                Some(97.into()),
-                WireCodec::Vp8,
-                Frequency::NINETY_KHZ,
-                None,
-                FormatParams::default(),
-            ),
-            Codec::Opus | Codec::Vp9 | Codec::Av1 => {}
-        }
-    }
-}
-
-fn codec(codec: WireCodec) -> Option<Codec> {
-    match codec {
-        WireCodec::Opus => Some(Codec::Opus),
-        WireCodec::H264 => Some(Codec::H264),
-        WireCodec::Vp8 => Some(Codec::Vp8),
-        _ => None,
-    }
-}
-
-/// Only what the peer has in this m-line: a payload type of ours that it never accepted would be
-/// garbage to it.
-fn payload_types(rtc: &Rtc, mid: Mid) -> PayloadTypes {
-    let Some(media) = rtc.media(mid) else { return PayloadTypes::default() };
-    let of = |wanted: WireCodec| {
-        let params = rtc.codec_config().params().iter();
-        let mut accepted = params
-            .filter(|params| params.spec().codec == wanted && media.remote_pts().contains(&params.pt()));
-        accepted.next().map(|params| params.pt())
-    };
-    PayloadTypes { opus: of(WireCodec::Opus), h264: of(WireCodec::H264), vp8: of(WireCodec::Vp8) }
 }

@@ -1,0 +1,73 @@
+//! Codecs and header extensions, in str0m's words and in ours.
+
+use broletto_control::Codec;
+use str0m::Rtc;
+use str0m::format::{Codec as WireCodec, CodecConfig, FormatParams};
+use str0m::media::{Frequency, Mid};
+use str0m::rtp::{Extension, ExtensionMap};
+
+use crate::consumer::PayloadTypes;
+
+/// Video orientation is left out on purpose: phones then send upright pictures.
+pub(super) fn extensions() -> ExtensionMap {
+    let mut map = ExtensionMap::empty();
+    map.set(1, Extension::AudioLevel);
+    map.set(2, Extension::AbsoluteSendTime);
+    map.set(3, Extension::TransportSequenceNumber);
+    map.set(4, Extension::RtpMid);
+    map.set(10, Extension::RtpStreamId);
+    map.set(11, Extension::RepairedRtpStreamId);
+    map
+}
+
+pub(super) fn add_codecs(config: &mut CodecConfig, video_codecs: &[Codec]) {
+    let opus = FormatParams {
+        min_p_time: Some(10),
+        use_inband_fec: Some(true),
+        use_dtx: Some(true),
+        ..FormatParams::default()
+    };
+    let khz48 = Frequency::FORTY_EIGHT_KHZ;
+    config.add_config(111.into(), None, WireCodec::Opus, khz48, Some(2), opus);
+    for codec in video_codecs {
+        match codec {
+            // Constrained baseline first, which room systems decode, then plain baseline, which
+            // browsers offer beside it.
+            Codec::H264 => {
+                config.add_h264(106.into(), Some(107.into()), true, 0x42e01f);
+                config.add_h264(108.into(), Some(109.into()), true, 0x42001f);
+            }
+            Codec::Vp8 => config.add_config(
+                96.into(),
+                Some(97.into()),
+                WireCodec::Vp8,
+                Frequency::NINETY_KHZ,
+                None,
+                FormatParams::default(),
+            ),
+            Codec::Opus | Codec::Vp9 | Codec::Av1 => {}
+        }
+    }
+}
+
+pub(super) fn codec(codec: WireCodec) -> Option<Codec> {
+    match codec {
+        WireCodec::Opus => Some(Codec::Opus),
+        WireCodec::H264 => Some(Codec::H264),
+        WireCodec::Vp8 => Some(Codec::Vp8),
+        _ => None,
+    }
+}
+
+/// Only what the peer has in this m-line: a payload type of ours that it never accepted would be
+/// garbage to it.
+pub(super) fn payload_types(rtc: &Rtc, mid: Mid) -> PayloadTypes {
+    let Some(media) = rtc.media(mid) else { return PayloadTypes::default() };
+    let of = |wanted: WireCodec| {
+        let params = rtc.codec_config().params().iter();
+        let mut accepted = params
+            .filter(|params| params.spec().codec == wanted && media.remote_pts().contains(&params.pt()));
+        accepted.next().map(|params| params.pt())
+    };
+    PayloadTypes { opus: of(WireCodec::Opus), h264: of(WireCodec::H264), vp8: of(WireCodec::Vp8) }
+}
