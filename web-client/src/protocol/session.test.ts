@@ -135,6 +135,23 @@ describe('a session', () => {
     expect(latest().sent[0]).toMatchObject({ type: 'join', room: '204117935' });
   });
 
+  it('tries again when a limit keeps out who was in the meeting, and ends for a newcomer', async () => {
+    const limit = { reply_to: 1, type: 'error', code: 'limit', message: 'too many' };
+    const { latest, sockets, events } = await joined();
+    latest().break();
+    await vi.advanceTimersByTimeAsync(400);
+    latest().accept();
+    await latest().say(limit);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(sockets).toHaveLength(3);
+    expect(events.at(-1)).toEqual({ type: 'reconnecting' });
+
+    const newcomer = start();
+    newcomer.latest().accept();
+    await newcomer.latest().say(limit);
+    expect(newcomer.events).toEqual([{ type: 'ended', reason: 'refused' }]);
+  });
+
   it('takes a WebSocket without pong as broken', async () => {
     const { latest, events, sockets } = await joined();
     await vi.advanceTimersByTimeAsync(20_000);

@@ -122,6 +122,10 @@ export function openSession(options: SessionOptions): Session {
       case 'not_admitted':
       case 'version':
         return end(error.code);
+      case 'limit':
+        // The room is full, or too many came from this address: whoever was in the meeting a
+        // moment ago goes on trying.
+        return everJoined ? dropSocket() : end('refused');
       case 'unavailable':
       case 'disconnected':
       case 'timeout':
