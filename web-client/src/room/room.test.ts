@@ -63,6 +63,16 @@ describe('roomAfter', () => {
     expect([...after(full, resumed(false)).slots]).toEqual([]);
   });
 
+  it('empties the slots when the media connection is made anew', () => {
+    const full = after(room, {
+      type: 'slots',
+      slots: [{ mid: '5', shows: { participant: 'a', source: 'camera' } }],
+    });
+    const lost = after(full, { type: 'offer_needed' });
+    expect(lost).toMatchObject({ media: 'connecting', participants: full.participants });
+    expect([...lost.slots]).toEqual([]);
+  });
+
   it('remembers who spoke, latest first', () => {
     const say = (...ids: string[]): SessionEvent => ({
       type: 'speakers',

@@ -89,7 +89,8 @@ export function roomAfter(room: Room, event: SessionEvent): Room {
     case 'media':
       return { ...room, media: event.state };
     case 'offer_needed':
-      return { ...room, media: 'connecting' };
+      // The slots of the next connection begin empty, and may have the same mids.
+      return { ...room, media: 'connecting', slots: new Map() };
     case 'closed':
       return room;
   }
