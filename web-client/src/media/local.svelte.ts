@@ -75,15 +75,22 @@ export class LocalMedia {
 
   async shareScreen(): Promise<void> {
     if (this.screen.status !== 'off') return;
-    this.#set('screen', { status: 'starting' });
+    const starting: Capture = { status: 'starting' };
+    this.#set('screen', starting);
     try {
       const tracks = await openScreen();
+      // The meeting ended while the browser asked.
+      if (this.screen !== starting) {
+        tracks?.video.stop();
+        tracks?.audio?.stop();
+        return;
+      }
       if (!tracks) return this.#set('screen', OFF);
       tracks.video.onended = () => this.stopScreen();
       if (tracks.audio) this.#set('screen_audio', { status: 'on', track: tracks.audio });
       this.#set('screen', { status: 'on', track: tracks.video });
     } catch (error) {
-      this.#set('screen', failed(error));
+      if (this.screen === starting) this.#set('screen', failed(error));
     }
   }
 
