@@ -32,8 +32,6 @@ const KINDS: Record<Source, MediaKind> = {
   screen: 'video',
   screen_audio: 'audio',
 };
-const SOURCES: readonly Source[] = ['microphone', 'camera', 'screen', 'screen_audio'];
-
 export interface ReceivingSlot extends ReceiveSlot {
   stream: MediaStream;
 }
@@ -46,6 +44,8 @@ export interface Pool {
 export interface PeerOptions {
   iceServers: IceServer[];
   pool: Pool;
+  /** What may be sent: a viewer sends nothing. */
+  sources: readonly Source[];
   /** Codecs to offer, and the one to send. */
   codecs: { send: readonly VideoCodec[]; receive: readonly VideoCodec[]; first: VideoCodec };
   request(message: ClientMessage): Promise<ServerReply>;
@@ -74,6 +74,8 @@ export function createPeer(options: PeerOptions): Peer {
     rtcpMuxPolicy: 'require',
   });
   const senders = new Map<Source, RTCRtpTransceiver>();
+  /** What each source was last told to send. */
+  const tracks = new Map<Source, MediaStreamTrack | null>();
   const receivers: { kind: MediaKind; transceiver: RTCRtpTransceiver; stream: MediaStream }[] = [];
   let videoCodec = options.codecs.first;
   let layers = cameraLayers(1280, 720);
@@ -85,11 +87,13 @@ export function createPeer(options: PeerOptions): Peer {
   let restartTimer: ReturnType<typeof setTimeout> | undefined;
   let retryTimer: ReturnType<typeof setTimeout> | undefined;
 
-  for (const source of SOURCES) senders.set(source, addSender(source));
+  for (const source of options.sources) senders.set(source, addSender(source));
   addReceivers(options.pool);
   connection.oniceconnectionstatechange = watchIce;
   connection.onconnectionstatechange = () => {
-    if (connection.connectionState === 'failed') restartIce();
+    // Of ICE itself `watchIce` hears.
+    const { connectionState, iceConnectionState } = connection;
+    if (connectionState === 'failed' && iceConnectionState !== 'failed') restartIce();
   };
   negotiate();
 
@@ -229,11 +233,14 @@ export function createPeer(options: PeerOptions): Peer {
   async function setTrack(source: Source, track: MediaStreamTrack | null): Promise<void> {
     const sender = senders.get(source)?.sender;
     if (!sender) return;
+    tracks.set(source, track);
     if (track && source === 'camera') {
       const { width = 1280, height = 720 } = track.getSettings();
       layers = cameraLayers(width, height);
       await shapeCamera();
     }
+    // It was switched off again, or the connection closed, meanwhile.
+    if (closed || tracks.get(source) !== track) return;
     await sender.replaceTrack(track);
   }
 

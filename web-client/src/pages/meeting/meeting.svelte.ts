@@ -17,7 +17,7 @@ import { openSession, sessionUrl } from '../../protocol/session';
 import type { News } from '../../room/news';
 import { newsBetween } from '../../room/news';
 import type { Room } from '../../room/room';
-import { NO_ROOM, roomAfter } from '../../room/room';
+import { NO_ROOM, participantOf, roomAfter } from '../../room/room';
 import type { View, Wanted } from '../../room/stage';
 import { viewAfter, viewChanges } from '../../room/stage';
 
@@ -56,7 +56,7 @@ export class Meeting {
   constructor(options: MeetingOptions) {
     this.#options = options;
     const { code, name, token, local } = options;
-    this.#stopListening = local.onChange((source) => void this.#sourceChanged(source));
+    this.#stopListening = local.onChange((source) => this.#sourceChanged(source));
     this.#session = openSession({
       url: sessionUrl(location),
       join: token === undefined ? { room: code, name } : { token, name },
@@ -87,14 +87,18 @@ export class Meeting {
     this.#peer?.close();
     this.#view = new Map();
     this.media = 'connecting';
+    // Its slots begin empty, also where nobody but this page knows that a new one is needed.
+    this.room = roomAfter(this.room, { type: 'offer_needed' });
     const { page, local } = this.#options;
-    const { limits, videoCodec, participants } = this.room;
+    const { limits, videoCodec, participants, you } = this.room;
+    const viewer = participantOf(this.room, you)?.role === 'viewer';
     const peer = createPeer({
       iceServers: this.#iceServers,
       pool: {
         audio: Math.min(AUDIO_SLOTS, limits.audio_slots_max),
         video: this.#videoSlots(participants.length),
       },
+      sources: viewer ? [] : SOURCES,
       codecs: { send: page.sendCodecs, receive: page.receiveCodecs, first: videoCodec },
       request: (message) => this.#session.request(message),
       onSlots: (slots) => {
@@ -156,8 +160,9 @@ export class Meeting {
     void this.#peer?.setVideoCodec(codec);
   }
 
-  async #sourceChanged(source: Source): Promise<void> {
-    await this.#peer?.setTrack(source, this.#options.local.track(source));
+  #sourceChanged(source: Source): void {
+    // Not waited for: a connection that is closed meanwhile would keep the others from being told.
+    void this.#peer?.setTrack(source, this.#options.local.track(source));
     this.#publish();
   }
 

@@ -1,0 +1,115 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { ClientMessage, ServerReply, Source } from '../protocol/messages';
+import { createPeer } from './peer';
+
+/** As much of the browser's connection as the offers need; every m-line has a mid at once. */
+class FakeConnection {
+  static latest: FakeConnection;
+  connectionState = 'new';
+  iceConnectionState = 'new';
+  onconnectionstatechange: (() => void) | null = null;
+  oniceconnectionstatechange: (() => void) | null = null;
+  localDescription: { sdp: string } | null = null;
+  restartIce = vi.fn();
+  replaced = new Map<string, unknown>();
+  #lines = 0;
+
+  constructor() {
+    FakeConnection.latest = this;
+  }
+
+  addTransceiver(_kind: string) {
+    const mid = `${this.#lines++}`;
+    const sender = {
+      getParameters: () => ({ encodings: [], codecs: [] }),
+      setParameters: async () => {},
+      replaceTrack: async (track: unknown) => void this.replaced.set(mid, track),
+    };
+    return { mid, sender, receiver: { track: {} }, setCodecPreferences: vi.fn() };
+  }
+
+  async createOffer() {
+    return { sdp: 'offer' };
+  }
+
+  async setLocalDescription(description: { sdp: string }) {
+    this.localDescription = description;
+  }
+
+  async setRemoteDescription() {}
+  close() {}
+
+  fail(): void {
+    this.iceConnectionState = 'failed';
+    this.oniceconnectionstatechange?.();
+    this.connectionState = 'failed';
+    this.onconnectionstatechange?.();
+  }
+}
+
+function start(sources: readonly Source[]) {
+  const offers: Extract<ClientMessage, { type: 'offer' }>[] = [];
+  const peer = createPeer({
+    iceServers: [],
+    pool: { audio: 1, video: 1 },
+    sources,
+    codecs: { send: ['h264'], receive: ['h264'], first: 'h264' },
+    request: async (message): Promise<ServerReply> => {
+      if (message.type === 'offer') offers.push(message);
+      return { type: 'answer', sdp: 'answer' };
+    },
+    onSlots: () => {},
+    onState: () => {},
+    onFailed: () => {},
+  });
+  return { peer, offers, connection: FakeConnection.latest };
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.stubGlobal('RTCPeerConnection', FakeConnection);
+  vi.stubGlobal('RTCRtpSender', { getCapabilities: () => null });
+  vi.stubGlobal('RTCRtpReceiver', { getCapabilities: () => null });
+  vi.stubGlobal('MediaStream', class {});
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+const settled = () => vi.advanceTimersByTimeAsync(0);
+
+describe('a peer', () => {
+  it('offers to send only what it may, and nothing for a viewer', async () => {
+    const { offers } = start([]);
+    await settled();
+    expect(offers.map(({ send }) => send)).toEqual([[]]);
+    expect(offers[0]?.receive).toHaveLength(2);
+    const guest = start(['microphone', 'camera']);
+    await settled();
+    expect(guest.offers[0]?.send.map(({ source }) => source)).toEqual(['microphone', 'camera']);
+  });
+
+  it('sends no camera that was switched off while it was being switched on', async () => {
+    const { peer, connection } = start(['camera']);
+    const camera = { getSettings: () => ({}) } as MediaStreamTrack;
+    void peer.setTrack('camera', camera);
+    void peer.setTrack('camera', null);
+    await settled();
+    expect(connection.replaced.get('0')).toBeNull();
+    await peer.setTrack('camera', camera);
+    expect(connection.replaced.get('0')).toBe(camera);
+  });
+
+  it('restarts ICE once when it failed, and again only when it stays so', async () => {
+    const { connection, offers } = start(['camera']);
+    await settled();
+    connection.fail();
+    await settled();
+    expect(connection.restartIce).toHaveBeenCalledOnce();
+    expect(offers).toHaveLength(2);
+    await vi.advanceTimersByTimeAsync(6_000);
+    expect(offers.map(({ fresh }) => fresh)).toEqual([true, false, false]);
+  });
+});
