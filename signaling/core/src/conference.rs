@@ -56,6 +56,8 @@ pub struct Conference {
     pub(crate) sources: Sources,
     /// Rooms with somebody in them.
     pub(crate) rooms_live: usize,
+    /// In all rooms.
+    pub(crate) participants: usize,
     pub(crate) timers: BTreeSet<(Instant, Timer)>,
 }
 
@@ -73,6 +75,8 @@ pub(crate) struct Connection {
     allowance: Allowance,
     malformed: u32,
     pub(crate) seat: Option<Seat>,
+    /// It resumed, and nothing was heard since that shows that the client has the new secret.
+    pub(crate) resumed: bool,
 }
 
 /// Every deadline there is.
@@ -132,6 +136,7 @@ impl Conference {
             routers: HashMap::new(),
             sources: Sources::new(config.limits.sources_max),
             rooms_live: 0,
+            participants: 0,
             timers: BTreeSet::new(),
             config,
         };
@@ -167,13 +172,16 @@ impl Conference {
     }
 
     fn restore_participant(&mut self, record: ParticipantRecord, now: Now) {
-        let ParticipantRecord { room, id, name, kind, role, publishing, resume_hash, media, .. } = record;
+        let ParticipantRecord { room, id, name, kind, role, publishing, resume_hash, .. } = record;
+        let (former_hash, media) = (record.former_hash, record.media);
         // The room may have been removed just before the process ended.
         let Some(home) = self.rooms.get_mut(&room) else { return };
         let seat = Seat { room, participant: id };
         let until = now.instant + self.config.resume_grace;
         self.timers.insert((until, Timer::Resume(seat.clone())));
-        self.resumable.insert(resume_hash.clone(), seat.clone());
+        for hash in former_hash.iter().chain([&resume_hash]) {
+            self.resumable.insert(hash.clone(), seat.clone());
+        }
         if let Some(media) = &media {
             self.transports.insert(media.transport, seat);
         }
@@ -185,12 +193,14 @@ impl Conference {
             role,
             publishing,
             resume_hash,
+            former_hash,
             presence,
             media: None,
             offering: None,
         };
         home.participants.insert(id, participant);
         home.set_media(id, media);
+        self.participants += 1;
     }
 
     fn start_restored_rooms(&mut self, now: Now) {
@@ -225,6 +235,7 @@ impl Conference {
             allowance: Allowance::new(now.instant),
             malformed: 0,
             seat: None,
+            resumed: false,
         };
         self.connections.insert(connection, link);
         self.timers.insert((now.instant + JOIN_WITHIN, Timer::Silence(connection)));
@@ -247,6 +258,7 @@ impl Conference {
             Ok(frame) => frame,
             Err(error) => return self.malformed(connection, error, now),
         };
+        self.resume_confirmed(connection);
         let name = message_name(&message);
         match self.client_message(connection, id, message, now) {
             Ok(Reply::Now(message)) => self.out.tell(connection, Some(id), *message),
@@ -397,8 +409,7 @@ impl Conference {
             connections: self.connections.len(),
             rooms: self.rooms.len(),
             rooms_live: self.rooms_live,
-            // Each participant has exactly one secret that resumes it.
-            participants: self.resumable.len(),
+            participants: self.participants,
             sources: self.sources.len(),
             node_connected: self.out.link == Link::Up,
         }

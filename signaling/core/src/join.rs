@@ -53,6 +53,7 @@ impl Conference {
             role,
             publishing: Default::default(),
             resume_hash: String::new(),
+            former_hash: None,
             presence: Presence::Connected(connection),
             media: None,
             offering: None,
@@ -60,6 +61,7 @@ impl Conference {
         let message = ServerMessage::ParticipantJoined { participant: participant.public() };
         self.out.broadcast(home, None, &message);
         home.participants.insert(id, participant);
+        self.participants += 1;
         self.out.event(Event::ParticipantJoined);
         Ok(self.seat_down(connection, Seat { room, participant: id }))
     }
@@ -139,7 +141,8 @@ impl Conference {
         now: Now,
     ) -> Result<Reply, ClientError> {
         self.check_newcomer(connection, version)?;
-        let Some(seat) = self.resumable.remove(&chance::hash(secret)) else {
+        let hash = chance::hash(secret);
+        let Some(seat) = self.resumable.get(&hash).cloned() else {
             self.out.event(Event::Refused { why: Refusal::NotResumable });
             return Err(ClientError::new(ErrorCode::NotResumable, "unknown, used or expired: join again"));
         };
@@ -153,9 +156,34 @@ impl Conference {
         if let Presence::Awaited(until) = presence {
             self.timers.remove(&(until, Timer::Resume(seat.clone())));
         }
+        // Only the secret that the client has shown to know stays good beside the new one.
+        let participant = self.participant(&seat).expect("a resumable participant is in its room");
+        let mut known = vec![std::mem::take(&mut participant.resume_hash)];
+        known.extend(participant.former_hash.replace(hash.clone()));
+        for other in known.iter().filter(|other| **other != hash) {
+            self.resumable.remove(other);
+        }
+        if let Some(link) = self.connections.get_mut(&connection) {
+            link.resumed = true;
+        }
         self.broadcast_changed(&seat, false);
         self.out.event(Event::ParticipantResumed);
         Ok(self.seat_down(connection, seat))
+    }
+
+    /// The client speaks after its resume, so it has the new secret: the former one is used up.
+    pub(crate) fn resume_confirmed(&mut self, connection: ConnectionId) {
+        let Some(link) = self.connections.get_mut(&connection) else { return };
+        if !std::mem::take(&mut link.resumed) {
+            return;
+        }
+        let Some(Seat { room, participant: id }) = link.seat.clone() else { return };
+        let Some(room) = self.rooms.get_mut(&room) else { return };
+        let Some(participant) = room.participants.get_mut(&id) else { return };
+        if let Some(former) = participant.former_hash.take() {
+            self.resumable.remove(&former);
+            self.out.save_participant(room, id);
+        }
     }
 
     /// Joins the WebSocket and the participant, with a new resume secret.
@@ -167,7 +195,6 @@ impl Conference {
         }
         let home = self.rooms.get_mut(&seat.room).expect("a seat is in a room");
         let participant = home.participants.get_mut(&seat.participant).expect("a seat is a participant's");
-        self.resumable.remove(&participant.resume_hash);
         participant.resume_hash.clone_from(&hash);
         let (you, slots, media) = (participant.public_id(), participant.slots(), participant.media.is_some());
         self.out.save_participant(home, seat.participant);
@@ -217,7 +244,10 @@ impl Conference {
         let Some(room) = self.rooms.get_mut(&seat.room) else { return };
         let former = room.set_media(seat.participant, None);
         let Some(participant) = room.participants.remove(&seat.participant) else { return };
-        self.resumable.remove(&participant.resume_hash);
+        self.participants -= 1;
+        for hash in participant.resume_hashes() {
+            self.resumable.remove(hash);
+        }
         if let Presence::Awaited(until) = participant.presence {
             self.timers.remove(&(until, Timer::Resume(seat.clone())));
         }

@@ -21,6 +21,9 @@ pub(crate) struct Participant {
     pub(crate) publishing: Publishing,
     /// [`crate::chance::hash`] of the secret that resumes this participant.
     pub(crate) resume_hash: String,
+    /// Of the secret that resumed it last, which stays good until the client is heard again: the
+    /// reply with the new one may be lost with its WebSocket.
+    pub(crate) former_hash: Option<String>,
     pub(crate) presence: Presence,
     /// None: the client must make a fresh offer.
     pub(crate) media: Option<Media>,
@@ -100,6 +103,11 @@ impl Participant {
             publishing: self.publishing,
             connected: self.connection().is_some(),
         }
+    }
+
+    /// What `Conference::resumable` knows it by.
+    pub(crate) fn resume_hashes(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.resume_hash).chain(&self.former_hash)
     }
 
     /// Those that are known.

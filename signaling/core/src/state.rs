@@ -40,6 +40,8 @@ pub(crate) struct ParticipantRecord {
     pub(crate) publishing: Publishing,
     /// The secret itself is not saved.
     pub(crate) resume_hash: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) former_hash: Option<String>,
     pub(crate) media: Option<Media>,
 }
 
@@ -84,6 +86,7 @@ pub(crate) fn participant_value(room: &Room, participant: &Participant) -> Strin
         role: participant.role,
         publishing: participant.publishing,
         resume_hash: participant.resume_hash.clone(),
+        former_hash: participant.former_hash.clone(),
         media: participant.media.clone(),
     })
 }

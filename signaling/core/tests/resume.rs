@@ -36,9 +36,56 @@ fn a_broken_websocket_resumes_and_the_media_is_not_touched() {
     assert_eq!(world.node.requests.len(), requests, "the node heard nothing of it");
     assert!(world.node.transports.contains_key(&transport));
 
-    // A secret is good for one use.
+    // A secret is good for one use, once its owner is known to have the next.
+    world.ask(connection, serde_json::json!({ "type": "ping" }));
     let thief = world.connect();
     assert_eq!(world.refused(thief, resume(&bo.secret)).0, ErrorCode::NotResumable);
+}
+
+#[test]
+fn a_secret_stays_good_until_the_client_is_heard_with_the_next() {
+    let mut world = World::new();
+    let room = world.room();
+    let bo = world.join(&room.id, "Bo");
+    // Twice the reply to the resume is lost with its WebSocket, and once the process as well.
+    world.disconnect(bo.connection);
+    for restart in [false, true] {
+        let connection = world.connect();
+        world.say(connection, resume(&bo.secret));
+        world.disconnect(connection);
+        if restart {
+            world.restart();
+        }
+    }
+    let connection = world.connect();
+    let reply = world.ask(connection, resume(&bo.secret));
+    let again = Member::of(connection, &reply);
+    assert_eq!(again.id, bo.id);
+    assert_eq!(world.conference.totals().participants, 1);
+
+    // The client is heard: from now on only the newest secret counts, after a restart too.
+    world.ask(connection, serde_json::json!({ "type": "ping" }));
+    world.restart();
+    let thief = world.connect();
+    assert_eq!(world.refused(thief, resume(&bo.secret)).0, ErrorCode::NotResumable);
+    let connection = world.connect();
+    let reply = world.ask(connection, resume(&again.secret));
+    assert_eq!(Member::of(connection, &reply).id, bo.id);
+}
+
+#[test]
+fn a_secret_that_the_client_never_received_is_dropped_when_it_uses_the_former() {
+    let mut world = World::new();
+    let room = world.room();
+    let bo = world.join(&room.id, "Bo");
+    let connection = world.connect();
+    let reply = world.ask(connection, resume(&bo.secret));
+    let lost = Member::of(connection, &reply).secret;
+    let connection = world.connect();
+    let reply = world.ask(connection, resume(&bo.secret));
+    assert_eq!(Member::of(connection, &reply).id, bo.id);
+    let thief = world.connect();
+    assert_eq!(world.refused(thief, resume(&lost)).0, ErrorCode::NotResumable);
 }
 
 #[test]

@@ -53,6 +53,8 @@ async fn resume(server: &Server, joined: &serde_json::Value) -> serde_json::Valu
     assert_eq!(resumed["you"], joined["you"]);
     assert_eq!(resumed["room"]["id"], joined["room"]["id"]);
     assert_ne!(resumed["resume"], joined["resume"]);
+    // Until the client is heard again, the server takes the former secret too.
+    assert_eq!(client.ask(json!({"type": "ping"})).await["type"], "pong");
     resumed
 }
 
