@@ -102,7 +102,7 @@ impl Default for LimitsConfig {
             sdp_bytes: limits.sdp_bytes_max,
             remote_candidates: limits.remote_candidates_max,
             tcp_connections: 4_096,
-            tcp_connections_per_source: 512,
+            tcp_connections_per_source: 3_072,
             tcp_connections_pending: 512,
         }
     }

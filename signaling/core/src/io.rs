@@ -79,7 +79,7 @@ impl Default for Limits {
             audio_slots_max: 8,
             video_slots_max: 32,
             sources_max: 65_536,
-            rooms_per_source_hour_max: 60,
+            rooms_per_source_hour_max: 300,
         }
     }
 }

@@ -23,7 +23,7 @@ impl Conference {
     ) -> Result<Reply, ClientError> {
         self.check_newcomer(connection, version)?;
         let grant = match &token {
-            Some(token) => Some(self.open_grant(connection, token, now)?),
+            Some(token) => Some(self.open_grant(token, now)?),
             None => None,
         };
         // The name is judged before the room is looked for, so that the answer to a bad one does
@@ -77,15 +77,15 @@ impl Conference {
         }
     }
 
-    fn open_grant(&mut self, connection: ConnectionId, token: &str, now: Now) -> Result<Grant, ClientError> {
+    fn open_grant(&mut self, token: &str, now: Now) -> Result<Grant, ClientError> {
         self.grant(token, now).map_err(|_| {
-            self.failed(connection, Refusal::Token, now);
+            self.out.event(Event::Refused { why: Refusal::Token });
             ClientError::not_admitted()
         })
     }
 
-    /// The room and the role in it. Whoever brings a good token is never locked out, so nobody can
-    /// shut others out by failing from the same address.
+    /// The room and the role in it. Only codes can be guessed, so only they are counted and locked:
+    /// nobody can shut out those who follow a link, or bring a token, from the same address.
     fn admit(
         &mut self,
         connection: ConnectionId,
@@ -95,7 +95,8 @@ impl Conference {
     ) -> Result<(String, Role), ClientError> {
         let source = self.connections.get(&connection).map(|link| link.source);
         let locked = source.and_then(|source| self.sources.locked_for(source, now.instant));
-        if let (None, Some(left)) = (&grant, locked) {
+        let typed = grant.is_none() && room.is_some_and(|room| text::code(room).is_some());
+        if let (true, Some(left)) = (typed, locked) {
             self.out.event(Event::Refused { why: Refusal::TooManyFailures });
             let message = format!("too many failed attempts; try again in {} s", left.as_secs() + 1);
             return Err(ClientError::new(ErrorCode::Limit, message));
@@ -110,7 +111,10 @@ impl Conference {
             (None, _) => named.map(|room| (room.to_owned(), Role::Guest)),
         };
         admitted.ok_or_else(|| {
-            self.failed(connection, Refusal::NotAdmitted, now);
+            if let (true, Some(source)) = (typed, source) {
+                self.sources.failed(source, now.instant);
+            }
+            self.out.event(Event::Refused { why: Refusal::NotAdmitted });
             ClientError::not_admitted()
         })
     }
@@ -119,13 +123,6 @@ impl Conference {
     fn find_room(&self, room: &str) -> Option<&str> {
         let by_id = self.rooms.get_key_value(room).map(|(id, _)| id);
         by_id.or_else(|| self.codes.get(&text::code(room)?)).map(String::as_str)
-    }
-
-    fn failed(&mut self, connection: ConnectionId, why: Refusal, now: Now) {
-        if let Some(link) = self.connections.get(&connection) {
-            self.sources.failed(link.source, now.instant);
-        }
-        self.out.event(Event::Refused { why });
     }
 
     /// What the bearer of a token may do.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use broletto_protocol::Role;
 use broletto_protocol::parse::client_frame;
-use broletto_protocol::rest::CreateRoom;
+use broletto_protocol::rest::{CreateRoom, Room};
 use broletto_protocol::server::{ClosedReason, ErrorCode, ServerMessage};
 use broletto_signaling_core::{Claims, Config, Limits, RestError};
 use common::*;
@@ -107,19 +107,41 @@ fn w3_missing_and_forbidden_rooms_cannot_be_told_apart() {
 #[test]
 fn w3_failed_attempts_lock_their_source_only() {
     let mut world = World::new();
-    let (room, claims) = moderator(&mut world);
-    for _ in 0..5 {
+    let (_, claims) = moderator(&mut world);
+    let Room { id, code, .. } = world.room();
+    for _ in 0..20 {
         let connection = world.connect();
         assert_eq!(world.refused(connection, join("1", "Eve")).0, ErrorCode::NotAdmitted);
     }
     let connection = world.connect();
-    assert_eq!(world.refused(connection, join(&room, "Eve")).0, ErrorCode::Limit);
+    assert_eq!(world.refused(connection, join(&code, "Eve")).0, ErrorCode::Limit);
+    assert!(matches!(world.ask(connection, join(&id, "Cy")), ServerMessage::Joined { .. }), "by a link");
+    let connection = world.connect();
     assert!(matches!(world.ask(connection, join_by_token(&claims)), ServerMessage::Joined { .. }));
     let elsewhere = world.connect_from("192.0.2.9".parse().expect("an address"));
-    assert!(matches!(world.ask(elsewhere, join(&room, "Ada")), ServerMessage::Joined { .. }));
+    assert!(matches!(world.ask(elsewhere, join(&code, "Ada")), ServerMessage::Joined { .. }));
     world.advance(Duration::from_secs(2));
     let connection = world.connect();
-    assert!(matches!(world.ask(connection, join(&room, "Ada")), ServerMessage::Joined { .. }));
+    assert!(matches!(world.ask(connection, join(&code, "Ada")), ServerMessage::Joined { .. }));
+}
+
+#[test]
+fn w3_what_nobody_can_guess_is_not_counted() {
+    let mut world = World::new();
+    let (room, claims) = moderator(&mut world);
+    let expired = join_by_token(&Claims { exp: 1, nbf: 0, ..claims });
+    // An office that follows the links of a meeting which is over.
+    for _ in 0..30 {
+        let connection = world.connect();
+        assert_eq!(world.refused(connection, expired.clone()).0, ErrorCode::NotAdmitted);
+        let ended = join("zzzzzzzzzzzzzzzzzzzzzzzzzz", "Ada");
+        assert_eq!(world.refused(connection, ended).0, ErrorCode::NotAdmitted);
+    }
+    let code = world.room().code;
+    for room in [room, code] {
+        let connection = world.connect();
+        assert!(matches!(world.ask(connection, join(&room, "Bo")), ServerMessage::Joined { .. }));
+    }
 }
 
 #[test]

@@ -214,20 +214,20 @@ impl Default for Http {
             public_url: String::new(),
             allowed_origins: Vec::new(),
             connections_max: 20_000,
-            connections_per_source_max: 2_000,
+            connections_per_source_max: 16_000,
         }
     }
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        Rooms { create: WhoCreates::Anyone, created_per_hour_max: 60 }
+        Rooms { create: WhoCreates::Anyone, created_per_hour_max: 300 }
     }
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Session { connections_max: 10_000, connections_per_source_max: 1_000, silence_s: 60 }
+        Session { connections_max: 10_000, connections_per_source_max: 8_000, silence_s: 60 }
     }
 }
 
