@@ -2,6 +2,8 @@
 
 use axum::http::header::{HOST, HeaderMap, ORIGIN};
 
+use crate::config::Http;
+
 /// The Host header, if it is made of what host names, addresses and ports are made of.
 pub fn host(headers: &HeaderMap) -> Option<&str> {
     let host = headers.get(HOST)?.to_str().ok()?;
@@ -10,14 +12,16 @@ pub fn host(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Browsers send an Origin with every WebSocket and every request that changes something; other
-/// programs, which hold no one's cookies, need not.
-pub fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+/// programs, which hold no one's cookies, need not. Behind a proxy the host may be another than the
+/// one that people open, which `public_url` names.
+pub fn is_allowed(headers: &HeaderMap, http: &Http) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     let (Some(origin), None) = (origins.next(), origins.next()) else {
         return !headers.contains_key(ORIGIN);
     };
     let Ok(origin) = origin.to_str() else { return false };
-    if allowed.iter().any(|allowed| allowed == origin) {
+    let named = origin == http.public_url || http.allowed_origins.iter().any(|allowed| allowed == origin);
+    if named && !origin.is_empty() {
         return true;
     }
     let from = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
@@ -43,13 +47,19 @@ mod tests {
 
     #[test]
     fn w5_an_origin_is_this_host_or_listed() {
-        let listed = ["https://www.example.org".to_owned()];
+        let http = Http {
+            public_url: "https://public.example.org".to_owned(),
+            allowed_origins: vec!["https://www.example.org".to_owned()],
+            ..Http::default()
+        };
         for (host, origins, allowed) in [
             ("meet.example.org", &["https://meet.example.org"][..], true),
             ("localhost:8080", &["http://localhost:8080"], true),
             ("[::1]:8080", &["http://[::1]:8080"], true),
             ("meet.example.org", &["https://www.example.org"], true),
             ("meet.example.org", &[], true),
+            ("10.0.0.5:8080", &["https://public.example.org"], true),
+            ("10.0.0.5:8080", &["http://public.example.org"], false),
             ("meet.example.org", &["https://evil.example"], false),
             ("meet.example.org", &["https://meet.example.org:444"], false),
             ("meet.example.org", &["https://meet.example.org.evil.example"], false),
@@ -58,8 +68,9 @@ mod tests {
             ("meet.example.org", &["https://meet.example.org", "https://evil.example"], false),
             ("meet.example.org", &["http://www.example.org"], false),
         ] {
-            assert_eq!(is_allowed(&headers(host, origins), &listed), allowed, "{host} {origins:?}");
+            assert_eq!(is_allowed(&headers(host, origins), &http), allowed, "{host} {origins:?}");
         }
+        assert!(!is_allowed(&headers("meet.example.org", &[""]), &Http::default()));
     }
 
     #[test]

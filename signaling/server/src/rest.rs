@@ -209,7 +209,7 @@ fn within_rate(app: &App, peer: Peer) -> Result<(), Refusal> {
 /// A request that changes something comes from a page of this host, or from no page at all (W5).
 fn may_change(app: &App, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
     within_rate(app, peer)?;
-    if origin::is_allowed(headers, &app.config.http.allowed_origins) {
+    if origin::is_allowed(headers, &app.config.http) {
         return Ok(());
     }
     app.metrics.origins_refused.inc();

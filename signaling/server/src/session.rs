@@ -60,7 +60,7 @@ pub async fn upgrade(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
-    if !origin::is_allowed(&headers, &app.config.http.allowed_origins) {
+    if !origin::is_allowed(&headers, &app.config.http) {
         app.metrics.origins_refused.inc();
         return Err(Refusal::new(StatusCode::FORBIDDEN, "origin", "this origin may not open sessions"));
     }
