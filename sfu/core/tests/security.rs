@@ -148,6 +148,31 @@ fn m3_a_replayed_packet_is_forwarded_once_and_a_forged_one_never() {
 }
 
 #[test]
+fn m3_a_forged_packet_does_not_take_the_place_of_a_stream() {
+    let mut world = pair();
+    // The first packets of a stream name its m-line.
+    while world.peers[0].rtp_sent.is_empty() {
+        world.run_ms(10);
+    }
+    let (source, mut forged) = (world.peers[0].address, world.peers[0].rtp_sent.clone());
+    world.run_ms(2_000);
+    world.peers[1].forget_received();
+    let refused = world.worker.stats().dropped.ssrc_refused;
+    for round in 0..500_u32 {
+        forged[8..12].copy_from_slice(&(0xbad0_0000 + round % 7).to_be_bytes());
+        world.inject(source, &forged);
+        world.run_ms(20);
+    }
+    assert_eq!(world.worker.stats().dropped.ssrc_refused, refused + 500);
+    for (audio, packets) in [(true, 480), (false, 720)] {
+        let received = world.peers[1].received(audio, 0);
+        assert!(received.packets() > packets, "{} packets, audio: {audio}", received.packets());
+        assert_eq!((received.missing(world.now), received.repeated()), (0, 0), "audio: {audio}");
+    }
+    assert_eq!(world.peers[1].received(false, 0).shown().1, 0);
+}
+
+#[test]
 fn m4_nothing_is_sent_after_consent_was_lost() {
     let mut world = pair();
     world.run_ms(3_000);
@@ -266,6 +291,41 @@ fn m7_a_forged_claim_gets_the_top_layer_and_no_more() {
 }
 
 #[test]
+fn m7_forged_feedback_gets_the_top_layer_and_no_more() {
+    // The feedback says that everything came in the moment it was sent, or all of it at one moment.
+    for hold in [Duration::ZERO, Duration::from_millis(50)] {
+        let mut world = World::new();
+        let publisher = world.join(Plan { camera: Some(Camera::simulcast(Codec::Vp8)), ..Plan::default() });
+        let thin =
+            LinkConfig { rate_bps: Some(400_000), delay: Duration::from_millis(10), ..LinkConfig::default() };
+        let liar = world.join(Plan { camera: None, ..Plan::default() });
+        let modest = world.join(Plan { camera: None, down: thin, ..Plan::default() });
+        let honest = world.join(Plan { camera: None, ..Plan::default() });
+        world.run_ms(1_000);
+        world.peers[liar].down.set_config(thin, world.now);
+        world.peers[liar].lie = Some(hold);
+        world.run_ms(12_000);
+        let before = world.peers[liar].bytes_offered;
+        world.peers[modest].forget_received();
+        world.peers[honest].forget_received();
+        world.run_ms(5_000);
+
+        let bps = (world.peers[liar].bytes_offered - before) * 8 / 5;
+        assert!((1_500_000..2_500_000).contains(&bps), "{bps} bit/s to one who holds by {hold:?}");
+        let last = |peer: usize| {
+            let (shown, broken) = world.peers[peer].received(false, 0).shown();
+            (shown.last().expect("something is shown").stamp.encoding, broken)
+        };
+        assert_eq!(last(liar).0, 2, "holding by {hold:?}");
+        assert_eq!(last(modest), (0, 0), "holding by {hold:?}: the other one's path is what it was");
+        assert_eq!(last(honest), (2, 0), "holding by {hold:?}");
+        let honest = world.peers[honest].received(false, 0);
+        assert_eq!(honest.missing(world.now), 0, "holding by {hold:?}");
+        assert!(world.peers[publisher].key_frames_asked.iter().sum::<u32>() < 20);
+    }
+}
+
+#[test]
 fn m8_everything_that_a_client_can_multiply_is_capped() {
     let limits = Limits {
         routers_max: 2,
@@ -332,6 +392,8 @@ fn m8_a_flood_of_ssrcs_is_refused_and_the_session_goes_on() {
     let mut world = pair();
     world.run_ms(2_000);
     let (source, mut rtp) = (world.peers[0].address, world.peers[0].rtp_sent.clone());
+    // Without header extensions: nothing that could be refused for what it claims to be.
+    rtp[0] &= !0x10;
     for ssrc in 0..10_000_u32 {
         rtp[8..12].copy_from_slice(&ssrc.to_be_bytes());
         world.inject(source, &rtp);
@@ -340,6 +402,13 @@ fn m8_a_flood_of_ssrcs_is_refused_and_the_session_goes_on() {
     world.peers[1].forget_received();
     world.run_ms(2_000);
     assert!(world.peers[1].received(false, 0).packets() > 50);
+
+    // What was forged does not keep out for ever what the peer itself adds.
+    world.run_ms(8_500);
+    let refused = world.worker.stats().dropped.ssrc_refused;
+    rtp[8..12].copy_from_slice(&77_777_u32.to_be_bytes());
+    world.inject(source, &rtp);
+    assert_eq!(world.worker.stats().dropped.ssrc_refused, refused);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod answer;
 mod codecs;
 mod offer;
 mod path;
+mod ssrcs;
 mod stats;
 mod webrtc;
 

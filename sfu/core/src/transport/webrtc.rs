@@ -11,13 +11,14 @@ use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::ice::StunMessage;
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
 use str0m::net::{self, Receive};
-use str0m::rtp::{RtpPacket, Ssrc};
+use str0m::rtp::{Extension, RtpPacket, Ssrc};
 use str0m::{Event, IceCreds, Input, Rtc};
 
 use super::answer;
 use super::codecs::{add_codecs, codec, extensions, payload_types};
 use super::offer::Offer;
 use super::path::{Path, Paths, announced, bound, candidate, wire_protocol};
+use super::ssrcs::{Role, RoleExtensions, Ssrcs};
 use super::stats::{Counters, Counts};
 use crate::allocator::ESTIMATE_START_BPS;
 use crate::consumer::{Consumer, Packet};
@@ -111,9 +112,10 @@ pub(crate) struct WebRtc {
     remote_credentials: (String, String),
     codecs: [Option<Codec>; 128],
     paths: Paths,
-    /// Every SSRC that was given to str0m, which keeps state for each.
-    ssrcs: Vec<u32>,
-    ssrcs_max: usize,
+    ssrcs: Ssrcs,
+    role_extensions: RoleExtensions,
+    /// Of the datagram that came, if it is RTP.
+    arriving: Option<u32>,
     /// The datagram that came is of a stream that is known: it gives a packet if it is genuine
     /// and new.
     packet_expected: bool,
@@ -173,9 +175,10 @@ impl WebRtc {
             remote_credentials: Default::default(),
             codecs: [None; 128],
             paths: Paths::default(),
-            ssrcs: Vec::new(),
             // A stream and its retransmissions for each encoding, and the one that probes.
-            ssrcs_max: 2 * limits.producers_max * limits.encodings_max + 1,
+            ssrcs: Ssrcs::new(2 * limits.producers_max * limits.encodings_max + 1),
+            role_extensions: RoleExtensions::default(),
+            arriving: None,
             packet_expected: false,
             made_at: now,
             heard_at: now,
@@ -221,6 +224,15 @@ impl WebRtc {
         }
         self.remote_credentials = remote_credentials;
         self.fingerprint.clone_from(&offer.fingerprint);
+        let id = |extension: Extension| {
+            let mut lines = offer.lines.iter().filter_map(|line| self.rtc.media(line.mid.as_str().into()));
+            lines.find_map(|media| media.remote_extmap().id_of(extension.clone()))
+        };
+        self.role_extensions = RoleExtensions {
+            mid: id(Extension::RtpMid),
+            rid: id(Extension::RtpStreamId),
+            repaired_rid: id(Extension::RepairedRtpStreamId),
+        };
         self.codecs = [None; 128];
         for params in self.rtc.codec_config().params() {
             self.codecs[usize::from(*params.pt()) & 127] = codec(params.spec().codec);
@@ -308,10 +320,11 @@ impl WebRtc {
     ) {
         self.heard_at = now;
         self.packet_expected = false;
+        self.arriving = None;
         self.stats.bytes_in += received.contents.len() as u64;
         self.stats.packets_in += u64::from(kind == Kind::Rtp);
         if kind == Kind::Rtp {
-            let Some(ssrc) = self.admit_ssrc(received.contents) else {
+            let Some(ssrc) = self.admit_ssrc(received.contents, now) else {
                 stats.dropped.ssrc_refused += 1;
                 return;
             };
@@ -336,15 +349,20 @@ impl WebRtc {
         }
     }
 
-    fn admit_ssrc(&mut self, contents: &[u8]) -> Option<Ssrc> {
+    fn admit_ssrc(&mut self, contents: &[u8], now: Instant) -> Option<Ssrc> {
         let ssrc = u32::from_be_bytes(contents.get(8..12)?.try_into().ok()?);
-        if !self.ssrcs.contains(&ssrc) {
-            if self.ssrcs.len() >= self.ssrcs_max {
-                return None;
-            }
-            self.ssrcs.push(ssrc);
+        let is_repair = self.codec_of(contents[1].into()).is_none();
+        let claim = self.role_extensions.claim_of(contents, is_repair);
+        self.arriving = Some(ssrc);
+        self.ssrcs.admit(ssrc, claim, now).then(|| ssrc.into())
+    }
+
+    /// str0m handed out a packet, so the datagram that came is authentic.
+    fn prove_ssrc(&mut self, main: Ssrc, now: Instant) {
+        let Some(ssrc) = self.arriving.take() else { return };
+        if let Some((mid, rid)) = self.origin_of(main) {
+            self.ssrcs.prove(ssrc, Role { mid, rid, repairs: *main != ssrc }, now);
         }
-        Some(ssrc.into())
     }
 
     /// Media was written, or a deadline came: str0m moves on to `now`.
@@ -446,6 +464,7 @@ impl WebRtc {
         match event {
             Event::RtpPacket(packet) => {
                 self.poll_errors = 0;
+                self.prove_ssrc(packet.header.ssrc, now);
                 self.packet_expected = false;
                 events.push(TransportEvent::Packet(Box::new(packet)));
             }

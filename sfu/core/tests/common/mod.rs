@@ -182,7 +182,10 @@ impl World {
 
     fn next_event(&mut self) -> Instant {
         let peers = self.peers.iter().flat_map(|peer| {
-            [Some(peer.deadline), peer.up.poll_timeout(), peer.down.poll_timeout()].into_iter().flatten()
+            let held = (!peer.held.is_empty()).then_some(peer.release_at);
+            [Some(peer.deadline), peer.up.poll_timeout(), peer.down.poll_timeout(), held]
+                .into_iter()
+                .flatten()
         });
         let next = peers.chain(self.worker.poll_timeout()).min();
         // Nothing that is due may be put off for ever.
@@ -194,7 +197,14 @@ impl World {
         let mut out = Vec::new();
         for index in 0..self.peers.len() {
             let peer = &mut self.peers[index];
+            let mut arrived: Vec<Vec<u8>> = Vec::new();
             while let Some(contents) = peer.down.poll_packet(now) {
+                arrived.extend(peer.lie.is_none().then_some(contents));
+            }
+            if peer.release_at <= now {
+                arrived.append(&mut peer.held);
+            }
+            for contents in arrived {
                 if !peer.unplugged {
                     peer.handle_datagram(announced(), &contents, now);
                     // str0m keeps one packet until it is polled.
@@ -230,7 +240,16 @@ impl World {
                     self.sent_at.insert(transmit.destination, self.now - self.start);
                     let to = |peer: &&mut Peer| peer.address == transmit.destination;
                     match self.peers.iter_mut().find(to) {
-                        Some(peer) => peer.down.handle_packet(self.now, transmit.contents),
+                        Some(peer) => {
+                            peer.bytes_offered += transmit.contents.len() as u64;
+                            if let Some(hold) = peer.lie {
+                                if peer.held.is_empty() {
+                                    peer.release_at = self.now + hold;
+                                }
+                                peer.held.push(transmit.contents.clone());
+                            }
+                            peer.down.handle_packet(self.now, transmit.contents);
+                        }
                         None => self.strays.push(transmit),
                     }
                 }

@@ -114,6 +114,13 @@ pub struct Peer {
     pub voice: Option<u8>,
     pub camera_on: bool,
     pub camera_codec: Codec,
+    /// Its feedback tells nothing of its path: what is sent to it counts as received at once, or all
+    /// together whenever so much time has passed. What the path does to it is only measured.
+    pub lie: Option<Duration>,
+    pub(super) held: Vec<Vec<u8>>,
+    pub(super) release_at: Instant,
+    /// Bytes that the worker sent to it.
+    pub bytes_offered: u64,
     /// It neither sends nor takes anything: the cable is out.
     pub unplugged: bool,
     pub datagrams_sent: u64,
@@ -161,9 +168,9 @@ impl Peer {
                 picture: Picture { codec: camera.codec, width: of.width, height: of.height },
                 rid: (!single).then(|| ["q", "h", "f"][layer].into()),
                 bitrate_bps: of.bitrate_bps,
-                frame: 0,
+                frame: u32::from(first),
                 sequence_number: u64::from(first),
-                timestamp: u32::from(first) << 16,
+                timestamp: timestamp_first(first),
                 key_frame_wanted: true,
                 // Encoders of one camera are not quite in step.
                 next_at: now + Duration::from_millis(layer as u64),
@@ -186,6 +193,10 @@ impl Peer {
             voice: Some(40),
             camera_on: true,
             camera_codec: plan.camera.as_ref().map_or(Codec::Vp8, |camera| camera.codec),
+            lie: None,
+            held: Vec::new(),
+            release_at: now,
+            bytes_offered: 0,
             unplugged: false,
             datagrams_sent: 0,
             rtp_sent: Vec::new(),
@@ -377,7 +388,7 @@ impl Peer {
             let packet = RtpWrite::new(
                 payload_type,
                 sequence_number.into(),
-                self.audio_frame * 960,
+                timestamp_first(self.audio_first).wrapping_add(self.audio_frame * 960),
                 at,
                 media::audio(self.index, self.audio_frame),
             );
@@ -433,6 +444,12 @@ impl Peer {
             }
         }
     }
+}
+
+/// Such that timestamps wrap when the sequence numbers after `first` have just wrapped, at one packet
+/// in 20 ms.
+fn timestamp_first(first: u16) -> u32 {
+    0_u32.wrapping_sub((65_536 - u32::from(first)) * 1_000)
 }
 
 fn address(index: u16, port: u16) -> SocketAddr {
