@@ -1,6 +1,7 @@
 //! The system calls that the standard library does not wrap. All `unsafe` of this crate is in here.
 
 pub mod interfaces;
+pub mod open_files;
 pub mod poll;
 pub mod udp;
 

@@ -6,6 +6,7 @@ use broletto::Role;
 use broletto::certs::make_cluster_certificate;
 use broletto::cli::{Certs, Cli, Command, ConfigCommand, RoleName, Token};
 use broletto::config::{Config, EXAMPLE};
+use broletto_sfu_server::sys::open_files;
 use broletto_signaling_core::{Audience, Claims};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,6 +41,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 #[tokio::main]
 async fn serve(role: Role, config: Config) -> anyhow::Result<()> {
     broletto::init_log(&config.log)?;
+    match open_files::raise_limit() {
+        Ok(limit) => tracing::info!(limit, "files and connections that may be open"),
+        // It runs all the same, for fewer people.
+        Err(error) => tracing::warn!(%error, "the limit of open files was not raised"),
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut running = broletto::start(role, config).await?;
