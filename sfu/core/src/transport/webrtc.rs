@@ -50,6 +50,9 @@ const LOSS_TOLERATED: f64 = 0.1;
 const FALL_LASTS: Duration = Duration::from_secs(3);
 /// How long a packet of video may wait for the pacer.
 const QUEUE_MAX: Duration = Duration::from_millis(250);
+/// Probes go no further beyond the estimate than this, or they would push audio out of the queues of
+/// a narrow path.
+const PROBE_FACTOR: u64 = 2;
 /// The next deadline is not nearer than this.
 const TIMER_MIN: Duration = Duration::from_micros(250);
 
@@ -588,7 +591,12 @@ impl WebRtc {
     pub fn set_desired(&mut self, desired_bps: u64, now: Instant) {
         let known_bps = self.desired_bps.max(self.estimate_bps.unwrap_or(0));
         let narrows = self.estimate_fell_lately(now);
-        let desired_bps = if narrows { desired_bps.min(known_bps) } else { desired_bps };
+        let ceiling_bps = if narrows {
+            known_bps
+        } else {
+            self.estimate_bps.map_or(u64::MAX, |known| known.saturating_mul(PROBE_FACTOR))
+        };
+        let desired_bps = desired_bps.min(ceiling_bps);
         let (low, high) = (self.desired_bps * 3 / 4, self.desired_bps * 5 / 4);
         if (low..=high).contains(&desired_bps) && self.desired_bps > 0 {
             return;
