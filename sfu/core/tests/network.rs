@@ -56,8 +56,8 @@ fn numbers_wrap_without_a_seam() {
     let (shown, broken) = world.peers[b].received(false, 0).shown();
     assert!(shown.len() > 300 && broken == 0, "{} shown, {broken} broken", shown.len());
     assert_eq!(backwards(&shown), 0, "of {} frames", shown.len());
-    // The publisher's frames are numbered like its first packets; a picture id has 15 bits, a
-    // timestamp wraps after the 136 s / 50 that are left to it.
+    // The publisher counts frames from where its sequence numbers start: past 65,536 its picture ids
+    // have wrapped, and its numbers too. Its timestamps start 136,000 ticks before their end.
     let (first, last) = (shown[0].stamp.frame, shown.last().expect("frames").stamp.frame);
     assert!(first < 65_500 && last > 65_700, "frames {first} to {last}");
 }
