@@ -175,7 +175,11 @@ export class LocalMedia {
   }
 
   async #list(): Promise<void> {
-    this.devices = await listDevices();
+    try {
+      this.devices = await listDevices();
+    } catch (error) {
+      console.info('the browser does not list its devices:', error);
+    }
   }
 }
 
