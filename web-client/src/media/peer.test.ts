@@ -12,6 +12,7 @@ class FakeConnection {
   localDescription: { sdp: string } | null = null;
   restartIce = vi.fn();
   replaced = new Map<string, unknown>();
+  preferred: string[] = [];
   #lines = 0;
 
   constructor() {
@@ -25,7 +26,10 @@ class FakeConnection {
       setParameters: async () => {},
       replaceTrack: async (track: unknown) => void this.replaced.set(mid, track),
     };
-    return { mid, sender, receiver: { track: {} }, setCodecPreferences: vi.fn() };
+    const setCodecPreferences = (codecs: RTCRtpCodec[]) => {
+      this.preferred = codecs.map(({ mimeType }) => mimeType);
+    };
+    return { mid, sender, receiver: { track: {} }, setCodecPreferences };
   }
 
   async createOffer() {
@@ -53,7 +57,7 @@ function start(sources: readonly Source[]) {
     iceServers: [],
     pool: { audio: 1, video: 1 },
     sources,
-    codecs: { send: ['h264'], receive: ['h264'], first: 'h264' },
+    codecs: { send: ['h264', 'vp8'], receive: ['h264'], first: 'h264' },
     request: async (message): Promise<ServerReply> => {
       if (message.type === 'offer') offers.push(message);
       return { type: 'answer', sdp: 'answer' };
@@ -100,6 +104,17 @@ describe('a peer', () => {
     expect(connection.replaced.get('0')).toBeNull();
     await peer.setTrack('camera', camera);
     expect(connection.replaced.get('0')).toBe(camera);
+  });
+
+  it('offers again when the codec changes between the first offer and its answer', async () => {
+    const codecs = ['video/H264', 'video/VP8'].map((mimeType) => ({ mimeType, clockRate: 90_000 }));
+    vi.stubGlobal('RTCRtpSender', { getCapabilities: () => ({ codecs }) });
+    const { peer, connection, offers } = start(['camera']);
+    expect(connection.preferred).toEqual(['video/H264', 'video/VP8']);
+    await peer.setVideoCodec('vp8');
+    await settled();
+    expect(connection.preferred).toEqual(['video/VP8', 'video/H264']);
+    expect(offers.map(({ fresh }) => fresh)).toEqual([true, false]);
   });
 
   it('restarts ICE once when it failed, and again only when it stays so', async () => {

@@ -257,7 +257,8 @@ export function createPeer(options: PeerOptions): Peer {
 
   async function setVideoCodec(codec: VideoCodec): Promise<void> {
     videoCodec = codec;
-    if (!answered || (await useCodec())) return;
+    // Before the first answer nothing can be switched yet: a second offer follows it.
+    if (answered && (await useCodec())) return;
     for (const { kind, transceiver } of videoSenders()) preferCodecs(transceiver, kind, 'send');
     negotiate();
   }
