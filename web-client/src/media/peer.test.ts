@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ClientMessage, ServerReply, Source } from '../protocol/messages';
+import { SessionError } from '../protocol/session';
 import { createPeer } from './peer';
 
 /** As much of the browser's connection as the offers need; every m-line has a mid at once. */
@@ -51,8 +52,9 @@ class FakeConnection {
   }
 }
 
-function start(sources: readonly Source[]) {
+function start(sources: readonly Source[], refuse: () => Error | undefined = () => undefined) {
   const offers: Extract<ClientMessage, { type: 'offer' }>[] = [];
+  const onFailed = vi.fn();
   const peer = createPeer({
     iceServers: [],
     pool: { audio: 1, video: 1 },
@@ -60,13 +62,15 @@ function start(sources: readonly Source[]) {
     codecs: { send: ['h264', 'vp8'], receive: ['h264'], first: 'h264' },
     request: async (message): Promise<ServerReply> => {
       if (message.type === 'offer') offers.push(message);
+      const error = refuse();
+      if (error) throw error;
       return { type: 'answer', sdp: 'answer' };
     },
     onSlots: () => {},
     onState: () => {},
-    onFailed: () => {},
+    onFailed,
   });
-  return { peer, offers, connection: FakeConnection.latest };
+  return { peer, offers, onFailed, connection: FakeConnection.latest };
 }
 
 beforeEach(() => {
@@ -115,6 +119,48 @@ describe('a peer', () => {
     await settled();
     expect(connection.preferred).toEqual(['video/VP8', 'video/H264']);
     expect(offers.map(({ fresh }) => fresh)).toEqual([true, false]);
+  });
+
+  it.each(['unavailable', 'timeout', 'limit', 'state', 'internal'] as const)(
+    'goes on offering for as long as the server answers %s',
+    async (code) => {
+      let refused: Error | undefined = new SessionError(code, 'not now');
+      const { offers, onFailed } = start(['camera'], () => refused);
+      await vi.advanceTimersByTimeAsync(10 * 60_000);
+      // At most 15 s apart, and with jitter no less than half of that.
+      expect(offers.length).toBeGreaterThan(40);
+      expect(offers.length).toBeLessThan(90);
+      refused = undefined;
+      await vi.advanceTimersByTimeAsync(15_000);
+      const answered = offers.length;
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect(offers).toHaveLength(answered);
+      expect(onFailed).not.toHaveBeenCalled();
+    },
+  );
+
+  it.each(['invalid', 'forbidden'] as const)('gives up when an offer is %s', async (code) => {
+    const { offers, onFailed } = start(['camera'], () => new SessionError(code, 'never'));
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(offers).toHaveLength(1);
+    expect(onFailed).toHaveBeenCalledOnce();
+  });
+
+  it('waits for the session when the WebSocket broke, and offers at once when it is back', async () => {
+    const broken = new SessionError('disconnected', 'the WebSocket broke');
+    const { peer, offers } = start(['camera'], () => broken);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(offers).toHaveLength(1);
+    peer.resume();
+    await settled();
+    expect(offers).toHaveLength(2);
+  });
+
+  it('gives up on a browser that fails again and again', async () => {
+    const { offers, onFailed } = start(['camera'], () => new DOMException('no', 'OperationError'));
+    await vi.advanceTimersByTimeAsync(5 * 60_000);
+    expect(offers).toHaveLength(6);
+    expect(onFailed).toHaveBeenCalledOnce();
   });
 
   it('restarts ICE once when it failed, and again only when it stays so', async () => {

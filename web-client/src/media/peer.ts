@@ -19,9 +19,13 @@ import { cameraLayers, SCREEN_BITRATE_BPS, SCREEN_FRAMES_PER_S_MAX } from './enc
 const DISCONNECTED_MS = 2_500;
 /** While ICE stays down, it is restarted again at this interval. */
 const RESTART_MS = 6_000;
-/** When the server refuses an offer, the next try waits this long, doubled each time. */
-const RETRY_MS = 1_000;
-const RETRIES_MAX = 5;
+/** When the server refuses an offer, the next try waits about this long, doubled each time. */
+const RETRY_MS_FIRST = 1_000;
+const RETRY_MS_MAX = 15_000;
+/** What the same offer will not get over. */
+const PERMANENT = new Set<unknown>(['invalid', 'forbidden', 'malformed']);
+/** The browser itself may fail for good, which a new connection can heal. */
+const BROWSER_FAILURES_MAX = 5;
 
 /** The W3C extension that switches a running encoding to another codec; not in TypeScript's types. */
 type Encoding = RTCRtpEncodingParameters & { codec?: RTCRtpCodec };
@@ -52,7 +56,7 @@ export interface PeerOptions {
   /** The pool as negotiated, after each answer. */
   onSlots(slots: ReceivingSlot[]): void;
   onState(state: 'connecting' | 'connected' | 'disconnected'): void;
-  /** The server refused every offer. */
+  /** This connection cannot come about: offers are no longer repeated. */
   onFailed(error: unknown): void;
 }
 
@@ -83,6 +87,7 @@ export function createPeer(options: PeerOptions): Peer {
   let closed = false;
   let negotiation: 'idle' | 'running' | 'again' | 'waiting' = 'idle';
   let failures = 0;
+  let browserFailures = 0;
   let editing: Promise<void> = Promise.resolve();
   let restartTimer: ReturnType<typeof setTimeout> | undefined;
   let retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -164,6 +169,7 @@ export function createPeer(options: PeerOptions): Peer {
       return offerFailed(error);
     }
     failures = 0;
+    browserFailures = 0;
     answered = true;
     options.onSlots(receiveSlots());
     // An answer that takes all the RIDs switches on those that were off.
@@ -176,13 +182,18 @@ export function createPeer(options: PeerOptions): Peer {
 
   function offerFailed(error: unknown): void {
     if (closed) return;
-    const code = (error as { code?: string }).code;
+    const { code } = error as { code?: unknown };
     negotiation = 'waiting';
     // Without a WebSocket there is nobody to offer to: `resume` repeats the offer.
     if (code === 'disconnected') return;
+    if (typeof code !== 'string') browserFailures += 1;
+    if (PERMANENT.has(code) || browserFailures > BROWSER_FAILURES_MAX) {
+      return options.onFailed(error);
+    }
+    const ceiling = Math.min(RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** failures);
     failures += 1;
-    if (failures > RETRIES_MAX) return options.onFailed(error);
-    retryTimer = setTimeout(resume, RETRY_MS * 2 ** (failures - 1));
+    // Jitter, so that those whom the same server refused do not come back at the same instant.
+    retryTimer = setTimeout(resume, ceiling * (0.5 + 0.5 * Math.random()));
   }
 
   function resume(): void {
