@@ -11,6 +11,7 @@ import type {
   Publishing,
   Source,
   VideoCodec,
+  ViewSlot,
 } from '../../protocol/messages';
 import type { Session, SessionEvent } from '../../protocol/session';
 import { openSession, sessionUrl } from '../../protocol/session';
@@ -26,6 +27,9 @@ const AUDIO_SLOTS = 4;
 const VIDEO_SLOTS_STEP = 4;
 /** Sizes change at every step of a window being dragged: they are told when it rests. */
 const VIEW_DELAY_MS = 150;
+/** After a view was refused, the next try waits this long, doubled each time. */
+const VIEW_RETRY_MS = 1_000;
+const VIEW_RETRIES_MAX = 5;
 const SOURCES: readonly Source[] = ['microphone', 'camera', 'screen', 'screen_audio'];
 
 export interface MeetingOptions {
@@ -51,6 +55,7 @@ export class Meeting {
   #iceServers: IceServer[] = [];
   #wanted: readonly Wanted[] = [];
   #view: View = new Map();
+  #viewFailures = 0;
   #viewTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: MeetingOptions) {
@@ -78,8 +83,7 @@ export class Meeting {
   show(wanted: readonly Wanted[]): void {
     this.#wanted = wanted;
     this.#growPool();
-    clearTimeout(this.#viewTimer);
-    this.#viewTimer = setTimeout(() => this.#sendView(), VIEW_DELAY_MS);
+    this.#sendViewIn(VIEW_DELAY_MS);
   }
 
   /** A new media connection, after the old one failed for good. */
@@ -180,7 +184,27 @@ export class Meeting {
     const slots = viewChanges(named === 'all' ? new Map() : this.#view, view);
     if (slots.length === 0 || this.room.connection !== 'joined') return;
     this.#view = view;
-    this.#tell({ type: 'view', slots });
+    this.#session.request({ type: 'view', slots }).then(
+      () => {
+        this.#viewFailures = 0;
+      },
+      (error: Error) => this.#viewFailed(slots, error),
+    );
+  }
+
+  /** What these slots were told is forgotten, so that the next view names them again. */
+  #viewFailed(slots: readonly ViewSlot[], error: Error): void {
+    console.info(`view: ${error.message}`);
+    const failed = new Set(slots.map(({ mid }) => mid));
+    this.#view = new Map([...this.#view].filter(([mid]) => !failed.has(mid)));
+    if (this.#viewFailures >= VIEW_RETRIES_MAX || !this.#peer) return;
+    this.#sendViewIn(VIEW_RETRY_MS * 2 ** this.#viewFailures);
+    this.#viewFailures += 1;
+  }
+
+  #sendViewIn(delayMs: number): void {
+    clearTimeout(this.#viewTimer);
+    this.#viewTimer = setTimeout(() => this.#sendView(), delayMs);
   }
 
   /** What is lost with a broken WebSocket is told again after the next `joined`. */
