@@ -69,6 +69,11 @@ export class Meeting {
     });
   }
 
+  /** Sees and hears, and sends nothing. */
+  get viewer(): boolean {
+    return participantOf(this.room, this.room.you)?.role === 'viewer';
+  }
+
   /** The stream that shows or plays a source of a participant, once the server sends it. */
   slotOf(participant: ParticipantId, source: Source): ReceivingSlot | undefined {
     for (const [mid, shows] of this.room.slots) {
@@ -94,15 +99,14 @@ export class Meeting {
     // Its slots begin empty, also where nobody but this page knows that a new one is needed.
     this.room = roomAfter(this.room, { type: 'offer_needed' });
     const { page, local } = this.#options;
-    const { limits, videoCodec, participants, you } = this.room;
-    const viewer = participantOf(this.room, you)?.role === 'viewer';
+    const { limits, videoCodec, participants } = this.room;
     const peer = createPeer({
       iceServers: this.#iceServers,
       pool: {
         audio: Math.min(AUDIO_SLOTS, limits.audio_slots_max),
         video: this.#videoSlots(participants.length),
       },
-      sources: viewer ? [] : SOURCES,
+      sources: this.viewer ? [] : SOURCES,
       codecs: { send: page.sendCodecs, receive: page.receiveCodecs, first: videoCodec },
       request: (message) => this.#session.request(message),
       onSlots: (slots) => {
@@ -145,6 +149,8 @@ export class Meeting {
     switch (event.type) {
       case 'joined':
         this.#iceServers = event.joined.ice_servers;
+        // Nothing of a viewer is sent, and the page has no buttons to switch it off.
+        if (this.viewer) this.#options.local.close();
         this.#publish();
         if (!event.joined.media || !this.#peer) return this.reconnectMedia();
         this.#sendView('all');

@@ -72,6 +72,14 @@ function joinedAs(role: Role): Joined {
   };
 }
 
+it.each([
+  ['viewer', 1],
+  ['guest', 0],
+] as const)('decides for a %s whether the devices stay open', (role, closed) => {
+  const { local } = meetingOf(role);
+  expect(local.close).toHaveBeenCalledTimes(closed);
+});
+
 const views = () =>
   request.mock.calls.flatMap(([message]) => (message.type === 'view' ? [message.slots] : []));
 
