@@ -20,6 +20,14 @@ export function rememberToken(code: string, token: string): void {
   write(() => sessionStorage, `token.${code}`, token);
 }
 
+export function forgetToken(code: string): void {
+  try {
+    sessionStorage.removeItem(`broletto.token.${code}`);
+  } catch {
+    // See the head of this file.
+  }
+}
+
 function read(storage: () => Storage, key: string): string | undefined {
   try {
     return storage().getItem(`broletto.${key}`) ?? undefined;

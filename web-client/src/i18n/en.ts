@@ -175,6 +175,8 @@ export const en: Texts = {
     not_admitted: 'Meeting not found',
     not_admitted_text:
       'The code is wrong, the meeting is over, or you cannot take part in it. Check your invitation.',
+    token_refused: 'Your link is no longer valid',
+    token_refused_text: 'It may have expired. You can try to join as a guest.',
     removed: 'You were removed from the meeting',
     removed_text: 'A moderator ended your participation.',
     replaced: 'The meeting goes on elsewhere',
@@ -188,6 +190,7 @@ export const en: Texts = {
     page_missing: 'Page not found',
     page_missing_text: 'No page has this address.',
     rejoin: 'Rejoin the meeting',
+    as_guest: 'Join as a guest',
     reload: 'Reload the page',
     home: 'Start page',
   },

@@ -173,6 +173,8 @@ export const it = {
     not_admitted: 'Riunione non trovata',
     not_admitted_text:
       'Il codice non è corretto, la riunione è finita oppure non puoi parteciparvi. Controlla l’invito.',
+    token_refused: 'Il tuo link non è più valido',
+    token_refused_text: 'Potrebbe essere scaduto. Puoi provare a entrare come ospite.',
     removed: 'Sei stato rimosso dalla riunione',
     removed_text: 'Un moderatore ti ha fatto uscire.',
     replaced: 'La riunione continua altrove',
@@ -186,6 +188,7 @@ export const it = {
     page_missing: 'Pagina non trovata',
     page_missing_text: 'L’indirizzo non corrisponde a nessuna pagina.',
     rejoin: 'Rientra nella riunione',
+    as_guest: 'Entra come ospite',
     reload: 'Ricarica la pagina',
     home: 'Pagina iniziale',
   },

@@ -25,7 +25,7 @@ const OTHERS = [
   person('1.3', 'Consiglio comunale di San Giovanni in Croce, sala grande', { camera: true }),
 ];
 
-/** Admits whoever joins, and refuses whoever asks for room 404. */
+/** Admits whoever joins, and refuses whoever asks for room 404 or has a token. */
 async function playSignaling(page: Page, others: Participant[]): Promise<void> {
   await page.routeWebSocket('**/api/v1/session', (socket) => {
     let you = person('1.9', '', {});
@@ -35,7 +35,7 @@ async function playSignaling(page: Page, others: Participant[]): Promise<void> {
         socket.send(JSON.stringify({ reply_to: message.id, ...fields }));
       switch (message.type) {
         case 'join':
-          if (message.room === '404') {
+          if (message.room === '404' || message.token !== undefined) {
             return reply({ type: 'error', code: 'not_admitted', message: 'no such room' });
           }
           you = { ...you, name: message.name ?? '' };
@@ -149,6 +149,18 @@ test('a room that is not there', async ({ page }) => {
   await page.getByTestId('enter').click();
   await expect(page.getByTestId('end-page')).toHaveAttribute('data-reason', 'not_admitted');
   await expectAccessible(page);
+});
+
+test('a personal link that has expired lets one join as a guest', async ({ page }) => {
+  await playSignaling(page, OTHERS);
+  await page.goto('/r/204117935#token=expired');
+  await page.getByTestId('name').fill('Bo');
+  await page.getByTestId('enter').click();
+  await expect(page.getByTestId('end-page')).toHaveAttribute('data-reason', 'token_refused');
+  await expectAccessible(page);
+  await page.getByTestId('rejoin').click();
+  await page.getByTestId('enter').click();
+  await expect(page.getByTestId('meeting')).toBeVisible();
 });
 
 test('a whole meeting by keyboard alone', async ({ page }) => {
