@@ -14,6 +14,8 @@ use broletto_sfu_server::{ControlConfig, SfuConfig};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::proxies::Network;
+
 pub use layers::Layers;
 
 /// The documented example, which `broletto config example` prints. Every value in it is the default.
@@ -57,6 +59,8 @@ pub struct Http {
     /// Address of the site as people open it. Empty: the host that the request came to.
     pub public_url: String,
     pub allowed_origins: Vec<String>,
+    /// Reverse proxies, whose word on where a request came from is taken.
+    pub trusted_proxies: Vec<Network>,
     /// TCP connections at one time, of HTTP and HTTPS together.
     pub connections_max: usize,
     pub connections_per_source_max: usize,
@@ -213,6 +217,7 @@ impl Default for Http {
             listen: everywhere(8080),
             public_url: String::new(),
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             connections_max: 20_000,
             connections_per_source_max: 16_000,
         }

@@ -16,6 +16,7 @@ mod node_link;
 mod ops;
 mod origin;
 mod program;
+mod proxies;
 mod rest;
 #[cfg(test)]
 mod scratch;

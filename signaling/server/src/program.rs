@@ -30,6 +30,7 @@ use crate::listener::{self, Peer};
 use crate::metrics::Metrics;
 use crate::node_link::{self, Remote, Way};
 use crate::ops::{self, Health};
+use crate::proxies::{self, Network};
 use crate::store::Store;
 use crate::tokens::{AUDIENCE, Tokens};
 use crate::{addresses, origin, rest, secrets, session, web};
@@ -210,6 +211,7 @@ async fn start_node(config: SfuConfig) -> anyhow::Result<NodeHandle> {
 }
 
 fn router(app: Arc<App>) -> Router {
+    let trusted: Arc<[Network]> = app.config.http.trusted_proxies.as_slice().into();
     let rooms = Router::new()
         .route("/api/v1/rooms", post(rest::create_room))
         .route("/api/v1/rooms/{id}", get(rest::read_room).delete(rest::end_room))
@@ -220,6 +222,7 @@ fn router(app: Arc<App>) -> Router {
         .with_state(app);
     rooms
         .fallback(web::page)
+        .layer(middleware::from_fn_with_state(trusted, proxies::see_through))
         .layer(middleware::from_fn(rest::within_time))
         .layer(middleware::from_fn(web::security_headers))
 }

@@ -193,6 +193,10 @@ mod tests {
             ("[http]\nport = 1", "http: unknown field `port`"),
             ("[http]\npublic_url = \"meet.example.org\"", "http.public_url: expected an origin"),
             ("[http]\nallowed_origins = [\"https://a.org/x\"]", "http.allowed_origins: expected an origin"),
+            (
+                "[http]\ntrusted_proxies = [\"10.0.0.0/33\"]",
+                "http.trusted_proxies: expected an address, or a",
+            ),
             ("[http]\nlisten = []\n[https]\nlisten = []", "http.listen: is empty, and so is https.listen"),
             ("[https]\nlisten = [\"0.0.0.0:8080\"]", "https.listen: 0.0.0.0:8080 stands twice"),
             ("[https]\nkey = \"k.pem\"", "https.certificate: is needed with https.key"),

@@ -148,3 +148,17 @@ async fn one_source_cannot_flood_the_api() {
     assert_eq!(statuses[0], 404);
     assert!(statuses.contains(&429), "{statuses:?}");
 }
+
+#[tokio::test]
+async fn a_trusted_proxy_tells_sources_apart_and_nobody_else_can() {
+    let one_room = ("BROLETTO_ROOMS__CREATED_PER_HOUR_MAX", "1");
+    let from = |ip: &str| format!("x-forwarded-for: 198.51.100.1, {ip}");
+    for (trusted, other_source) in [("127.0.0.0/8", 201), ("192.0.2.1", 429)] {
+        let dir = Scratch::new();
+        let server = Server::start(dir.path(), &[one_room, ("BROLETTO_HTTP__TRUSTED_PROXIES", trusted)]);
+        for (ip, status) in [("203.0.113.7", 201), ("203.0.113.7", 429), ("203.0.113.8", other_source)] {
+            let answer = request(server.http(), "POST", "/api/v1/rooms", &[JSON, &from(ip)], "{}").await;
+            assert_eq!(answer.status, status, "{ip} over {trusted}");
+        }
+    }
+}
