@@ -151,7 +151,8 @@ impl Conference {
     }
 
     fn restore_room(&mut self, record: RoomRecord) {
-        let RoomRecord { tenant, id, code, title, video_codecs, router, empty_since_unix_s, .. } = record;
+        let RoomRecord { tenant, id, code, title, video_codecs, router, joined, empty_since_unix_s, .. } =
+            record;
         let Some(&video_codec) = video_codecs.first() else { return };
         self.codes.insert(code.clone(), id.clone());
         let room = Room {
@@ -163,6 +164,7 @@ impl Conference {
             video_codec,
             router,
             router_told: false,
+            joined,
             empty_since_unix_s,
             unused_at: None,
             participants: BTreeMap::new(),
@@ -198,6 +200,7 @@ impl Conference {
             media: None,
             offering: None,
         };
+        home.joined = true;
         home.participants.insert(id, participant);
         home.set_media(id, media);
         self.participants += 1;
@@ -210,7 +213,11 @@ impl Conference {
             } else {
                 room.router = None;
                 let empty_for = Duration::from_secs(now.unix_s.saturating_sub(room.empty_since_unix_s));
-                let at = now.instant + self.config.room_lifetime.saturating_sub(empty_for);
+                let lifetime = match room.joined {
+                    true => self.config.room_lifetime,
+                    false => self.config.unjoined_room_lifetime,
+                };
+                let at = now.instant + lifetime.saturating_sub(empty_for);
                 room.unused_at = Some(at);
                 self.timers.insert((at, Timer::RoomUnused(room.id.clone())));
             }

@@ -37,6 +37,9 @@ pub struct Config {
     pub resume_grace: Duration,
     /// A room without anybody for this long is removed.
     pub room_lifetime: Duration,
+    /// A room that nobody ever joined is removed after this long, so that rooms made for nothing
+    /// do not fill the quota.
+    pub unjoined_room_lifetime: Duration,
     pub limits: Limits,
 }
 
@@ -65,6 +68,7 @@ impl Default for Config {
             moderator_token_lifetime: Duration::from_secs(30 * 24 * 3600),
             resume_grace: Duration::from_secs(30),
             room_lifetime: Duration::from_secs(30 * 24 * 3600),
+            unjoined_room_lifetime: Duration::from_secs(24 * 3600),
             limits: Limits::default(),
         }
     }

@@ -42,6 +42,7 @@ impl Conference {
         if let Some(at) = home.unused_at.take() {
             self.timers.remove(&(at, Timer::RoomUnused(room.clone())));
         }
+        home.joined = true;
         if home.participants.is_empty() {
             self.rooms_live += 1;
         }

@@ -87,7 +87,7 @@ impl Conference {
             return Err(RestError::Limit { message: "no code is free".to_owned(), retry_after_s: None });
         };
         let id = chance::room_id(&mut self.rng);
-        let unused_at = now.instant + self.config.room_lifetime;
+        let unused_at = now.instant + self.config.unjoined_room_lifetime;
         let room = room::Room {
             tenant: tenant.to_owned(),
             id: id.clone(),
@@ -97,6 +97,7 @@ impl Conference {
             video_codecs,
             router: None,
             router_told: false,
+            joined: false,
             empty_since_unix_s: now.unix_s,
             unused_at: Some(unused_at),
             participants: BTreeMap::new(),

@@ -26,6 +26,8 @@ pub(crate) struct Room {
     pub(crate) router: Option<RouterId>,
     /// Whether the node was told of the router since it last connected.
     pub(crate) router_told: bool,
+    /// Whether anybody ever joined.
+    pub(crate) joined: bool,
     /// Seconds since 1970 at which the room was made, or the last participant left it.
     pub(crate) empty_since_unix_s: u64,
     /// While the room is empty: when it is removed.

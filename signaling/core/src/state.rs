@@ -26,6 +26,9 @@ pub(crate) struct RoomRecord {
     pub(crate) title: String,
     pub(crate) video_codecs: Vec<Codec>,
     pub(crate) router: Option<RouterId>,
+    /// Records without it are of rooms made before it was kept, which live as if joined.
+    #[serde(default = "yes")]
+    pub(crate) joined: bool,
     pub(crate) empty_since_unix_s: u64,
 }
 
@@ -43,6 +46,10 @@ pub(crate) struct ParticipantRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) former_hash: Option<String>,
     pub(crate) media: Option<Media>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 pub(crate) enum Record {
@@ -72,6 +79,7 @@ pub(crate) fn room_value(room: &Room) -> String {
         title: room.title.clone(),
         video_codecs: room.video_codecs.clone(),
         router: room.router,
+        joined: room.joined,
         empty_since_unix_s: room.empty_since_unix_s,
     })
 }

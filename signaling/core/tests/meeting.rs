@@ -222,3 +222,31 @@ fn an_empty_room_gives_its_router_back_and_is_removed_in_the_end() {
     assert_eq!(world.conference.totals().rooms, 0);
     assert_eq!(world.saved.keys().collect::<Vec<_>>(), ["instance/epoch"]);
 }
+
+#[test]
+fn a_room_that_nobody_ever_joined_is_removed_after_a_day() {
+    let mut world = World::new();
+    let day = Duration::from_secs(24 * 3_600);
+    let (_unjoined, joined) = (world.room(), world.room());
+    let ada = world.join(&joined.id, "Ada");
+    world.ask(ada.connection, json!({ "type": "leave" }));
+    world.advance(day / 2);
+    world.restart();
+    world.advance(day / 2 - Duration::from_secs(1));
+    assert_eq!(world.conference.totals().rooms, 2);
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.conference.totals().rooms, 1);
+    world.restart();
+    world.join(&joined.id, "Ada");
+}
+
+#[test]
+fn a_room_whose_people_were_in_it_at_a_restart_counts_as_joined() {
+    let mut world = World::new();
+    let room = world.room();
+    world.join(&room.id, "Ada");
+    world.restart();
+    world.advance(Duration::from_secs(24 * 3_600 * 2));
+    let totals = world.conference.totals();
+    assert_eq!((totals.rooms, totals.participants), (1, 0));
+}
