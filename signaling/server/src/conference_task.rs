@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
 use crate::metrics::Metrics;
-use crate::store::{Store, Write};
+use crate::store::{Changes, Store};
 
 /// What may wait for the conference. A session that finds the queue full waits with it.
 const COMMANDS_MAX: usize = 4_096;
@@ -27,6 +27,9 @@ const COMMANDS_MAX: usize = 4_096;
 const STEPS_MAX: usize = 16_384;
 /// Steps whose state goes into one transaction.
 const BATCH_MAX: usize = 1_024;
+/// Keys whose changes are kept while the database refuses them: more than rooms and participants
+/// at one time.
+const UNSAVED_MAX: usize = 65_536;
 /// Messages that may wait for one client; one that reads slower is disconnected.
 pub const OUTGOING_MAX: usize = 256;
 
@@ -87,7 +90,7 @@ pub fn start(
     let (totals_sender, totals) = watch::channel(conference.totals());
     let tasks = Tasks {
         conference: tokio::spawn(own(conference, waiting, steps, totals_sender)),
-        executor: tokio::spawn(Executor { store, to_node, metrics, clients: HashMap::new() }.run(to_do)),
+        executor: tokio::spawn(Executor::new(store, to_node, metrics).run(to_do)),
     };
     (ConferenceHandle { commands, totals }, tasks)
 }
@@ -276,24 +279,45 @@ struct Executor {
     to_node: mpsc::Sender<RequestFrame>,
     metrics: Arc<Metrics>,
     clients: HashMap<ConnectionId, Client>,
+    /// What the database has not taken yet. The latest change of a key takes the place of others.
+    unsaved: Changes,
 }
 
 impl Executor {
+    fn new(store: Store, to_node: mpsc::Sender<RequestFrame>, metrics: Arc<Metrics>) -> Self {
+        Executor { store, to_node, metrics, clients: HashMap::new(), unsaved: Changes::new() }
+    }
+
     async fn run(mut self, mut steps: mpsc::Receiver<Step>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while steps.recv_many(&mut batch, BATCH_MAX).await > 0 {
             // Saved earlier than it was said is fine; later is not.
-            let (writes, rest) = split(batch.drain(..));
-            if !writes.is_empty()
-                && let Err(error) = self.store.write(&writes).await
-            {
-                // The meeting goes on; only a restart would miss what could not be kept.
-                self.metrics.saves_failed.inc();
-                error!(%error, writes = writes.len(), "live state was not saved");
+            let (changes, rest) = split(batch.drain(..));
+            if !changes.is_empty() {
+                self.unsaved.extend(changes);
+                self.save().await;
             }
             for step in rest {
                 self.carry_out(step);
             }
+        }
+        if !self.unsaved.is_empty() {
+            self.save().await;
+        }
+    }
+
+    /// What fails is written again with the next changes. The meeting goes on meanwhile; only a
+    /// restart would miss it.
+    async fn save(&mut self) {
+        let Err(error) = self.store.write(&self.unsaved).await else {
+            self.unsaved.clear();
+            return;
+        };
+        self.metrics.saves_failed.inc();
+        error!(%error, changes = self.unsaved.len(), "live state was not saved");
+        while self.unsaved.len() > UNSAVED_MAX {
+            self.unsaved.pop_last();
+            self.metrics.saves_dropped.inc();
         }
     }
 
@@ -340,20 +364,24 @@ impl Executor {
 }
 
 /// Takes what must be saved out of the steps.
-fn split(steps: impl Iterator<Item = Step>) -> (Vec<Write>, Vec<Step>) {
-    let (mut writes, mut rest) = (Vec::new(), Vec::new());
+fn split(steps: impl Iterator<Item = Step>) -> (Changes, Vec<Step>) {
+    let (mut changes, mut rest) = (Changes::new(), Vec::new());
     for step in steps {
         let Step::Output(output) = step else {
             rest.push(step);
             continue;
         };
         match *output {
-            Output::Save { key, value } => writes.push(Write::Put { key, value }),
-            Output::Remove { key } => writes.push(Write::Remove { key }),
+            Output::Save { key, value } => {
+                changes.insert(key, Some(value));
+            }
+            Output::Remove { key } => {
+                changes.insert(key, None);
+            }
             output => rest.push(Step::Output(Box::new(output))),
         }
     }
-    (writes, rest)
+    (changes, rest)
 }
 
 #[cfg(test)]
@@ -366,7 +394,7 @@ mod tests {
         let store = Store::open(dir.path()).await.expect("opened");
         let (to_node, requests) = mpsc::channel(1);
         let metrics = Arc::new(Metrics::new());
-        (Executor { store, to_node, metrics, clients: HashMap::new() }, requests)
+        (Executor::new(store, to_node, metrics), requests)
     }
 
     fn client(room: usize) -> (Client, mpsc::Receiver<ServerFrame>, Arc<AtomicBool>) {
@@ -415,5 +443,41 @@ mod tests {
         assert_eq!(saved, [("room/a".to_owned(), "1".to_owned())]);
         drop(steps);
         running.await.expect("it ends when nobody can say anything any more");
+    }
+
+    #[tokio::test]
+    async fn what_the_database_refused_is_written_with_the_next_changes() {
+        let dir = Scratch::new("save-again");
+        let (mut executor, _requests) = executor(&dir).await;
+        let store = executor.store.clone();
+        let change = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
+        executor.unsaved.extend([change("room/a", Some("1")), change("room/b", Some("1"))]);
+        store.execute("ALTER TABLE live_state RENAME TO away").await;
+        executor.save().await;
+        assert_eq!(executor.metrics.saves_failed.get(), 1);
+        store.execute("ALTER TABLE away RENAME TO live_state").await;
+
+        let (steps, to_do) = mpsc::channel(8);
+        let (save, remove) = (
+            Output::Save { key: "room/a".to_owned(), value: "2".to_owned() },
+            Output::Remove { key: "room/c".to_owned() },
+        );
+        for output in [save, remove] {
+            steps.send(Step::Output(Box::new(output))).await.expect("room");
+        }
+        drop(steps);
+        executor.run(to_do).await;
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(store.live_state().await.expect("read"), [pair("room/a", "2"), pair("room/b", "1")]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_broken_database_is_bounded() {
+        let dir = Scratch::new("save-bound");
+        let (mut executor, _requests) = executor(&dir).await;
+        executor.store.close().await;
+        executor.unsaved.extend((0..UNSAVED_MAX + 3).map(|index| (format!("room/{index}"), None)));
+        executor.save().await;
+        assert_eq!((executor.unsaved.len(), executor.metrics.saves_dropped.get()), (UNSAVED_MAX, 3));
     }
 }

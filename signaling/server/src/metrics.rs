@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 pub struct Metrics {
     registry: Registry,
     pub saves_failed: IntCounter,
+    pub saves_dropped: IntCounter,
     pub clients_overflowed: IntCounter,
     pub node_requests_dropped: IntCounter,
     pub node_links_lost: IntCounter,
@@ -40,6 +41,10 @@ impl Metrics {
         let gauge = |name, help| registered(&registry, IntGauge::new(name, help));
         Metrics {
             saves_failed: counter("broletto_saves_failed_total", "Transactions of live state that failed."),
+            saves_dropped: counter(
+                "broletto_saves_dropped_total",
+                "Changes of live state given up because too many waited for the database.",
+            ),
             clients_overflowed: counter(
                 "broletto_clients_overflowed_total",
                 "Sessions closed because the client read too slowly.",

@@ -1,5 +1,6 @@
 //! The durable state of one instance, in an SQLite file.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,12 +20,8 @@ pub enum StoreError {
     Migrate(#[from] sqlx::migrate::MigrateError),
 }
 
-/// A change of the live state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Write {
-    Put { key: String, value: String },
-    Remove { key: String },
-}
+/// Changes of the live state: the new value of each key, or None where it is removed.
+pub type Changes = BTreeMap<String, Option<String>>;
 
 #[derive(Clone)]
 pub struct Store {
@@ -52,17 +49,17 @@ impl Store {
         Ok(sqlx::query_as(sql).fetch_all(&self.pool).await?)
     }
 
-    /// All of them or none, in order.
-    pub async fn write(&self, writes: &[Write]) -> Result<(), StoreError> {
+    /// All of them or none.
+    pub async fn write(&self, changes: &Changes) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        for write in writes {
-            match write {
-                Write::Put { key, value } => {
+        for (key, value) in changes {
+            match value {
+                Some(value) => {
                     let sql = "INSERT INTO live_state (key, value) VALUES (?1, ?2)
                                ON CONFLICT (key) DO UPDATE SET value = ?2";
                     sqlx::query(sql).bind(key).bind(value).execute(&mut *transaction).await?;
                 }
-                Write::Remove { key } => {
+                None => {
                     let sql = "DELETE FROM live_state WHERE key = ?";
                     sqlx::query(sql).bind(key).execute(&mut *transaction).await?;
                 }
@@ -92,6 +89,11 @@ impl Store {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+
+    #[cfg(test)]
+    pub(crate) async fn execute(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.pool).await.expect("the test's own statement");
+    }
 }
 
 #[cfg(test)]
@@ -100,14 +102,14 @@ mod tests {
     use crate::scratch::Scratch;
 
     #[tokio::test]
-    async fn writes_are_kept_in_order_and_found_by_the_next_process() {
+    async fn changes_are_kept_and_found_by_the_next_process() {
         let dir = Scratch::new("store");
-        let put = |key: &str, value: &str| Write::Put { key: key.to_owned(), value: value.to_owned() };
+        let put = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
         let quoted = "room/'; DROP TABLE live_state; --";
         let store = Store::open(dir.path()).await.expect("opened");
-        store.write(&[put("room/a", "1"), put("room/b", "1"), put("room/a", "2")]).await.expect("written");
-        let remove = Write::Remove { key: "room/b".to_owned() };
-        store.write(&[remove, put(quoted, "3")]).await.expect("written");
+        store.write(&[put("room/a", "1"), put("room/b", "1")].into()).await.expect("written");
+        let remove = ("room/b".to_owned(), None);
+        store.write(&[remove, put(quoted, "3"), put("room/a", "2")].into()).await.expect("written");
         store.close().await;
 
         let store = Store::open(dir.path()).await.expect("opened again");
