@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use broletto_control::{Frame, RequestFrame};
+use broletto_control::Frame;
 use broletto_protocol::parse::ParseError;
 use broletto_protocol::rest::{CreateRoom, Room};
 use broletto_protocol::{ClientFrame, ServerFrame};
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
 use crate::metrics::Metrics;
+use crate::node_link::RequestSender;
 use crate::store::{Changes, Store};
 
 /// What may wait for the conference. A session that finds the queue full waits with it.
@@ -82,7 +83,7 @@ pub struct Tasks {
 pub fn start(
     conference: Conference,
     store: Store,
-    to_node: mpsc::Sender<RequestFrame>,
+    to_node: RequestSender,
     metrics: Arc<Metrics>,
 ) -> (ConferenceHandle, Tasks) {
     let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
@@ -276,7 +277,7 @@ fn reply_with<T: Send + 'static>(reply: oneshot::Sender<T>, answer: T) -> Step {
 
 struct Executor {
     store: Store,
-    to_node: mpsc::Sender<RequestFrame>,
+    to_node: RequestSender,
     metrics: Arc<Metrics>,
     clients: HashMap<ConnectionId, Client>,
     /// What the database has not taken yet. The latest change of a key takes the place of others.
@@ -284,7 +285,7 @@ struct Executor {
 }
 
 impl Executor {
-    fn new(store: Store, to_node: mpsc::Sender<RequestFrame>, metrics: Arc<Metrics>) -> Self {
+    fn new(store: Store, to_node: RequestSender, metrics: Arc<Metrics>) -> Self {
         Executor { store, to_node, metrics, clients: HashMap::new(), unsaved: Changes::new() }
     }
 
@@ -342,7 +343,7 @@ impl Executor {
                 self.clients.remove(&connection);
             }
             Output::ToNode(frame) => {
-                if self.to_node.try_send(frame).is_err() {
+                if !self.to_node.send(frame) {
                     self.metrics.node_requests_dropped.inc();
                     warn!("a request to the node was dropped: too many wait");
                 }
@@ -387,12 +388,13 @@ fn split(steps: impl Iterator<Item = Step>) -> (Changes, Vec<Step>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node_link::{self, Requests};
     use crate::scratch::Scratch;
     use broletto_protocol::ServerMessage;
 
-    async fn executor(dir: &Scratch) -> (Executor, mpsc::Receiver<RequestFrame>) {
+    async fn executor(dir: &Scratch) -> (Executor, Requests) {
         let store = Store::open(dir.path()).await.expect("opened");
-        let (to_node, requests) = mpsc::channel(1);
+        let (to_node, requests) = node_link::requests(1);
         let metrics = Arc::new(Metrics::new());
         (Executor::new(store, to_node, metrics), requests)
     }

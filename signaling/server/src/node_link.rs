@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
@@ -50,14 +50,48 @@ pub struct Remote {
     pub tls: Arc<ClientConfig>,
 }
 
+/// Where requests wait for the node.
+#[derive(Clone)]
+pub struct RequestSender {
+    queue: mpsc::Sender<RequestFrame>,
+    dropped: watch::Sender<()>,
+}
+
+/// The other end of a [`RequestSender`].
+pub struct Requests {
+    queue: mpsc::Receiver<RequestFrame>,
+    dropped: watch::Receiver<()>,
+}
+
+pub fn requests(max: usize) -> (RequestSender, Requests) {
+    let (sender, queue) = mpsc::channel(max);
+    let (drops, dropped) = watch::channel(());
+    (RequestSender { queue: sender, dropped: drops }, Requests { queue, dropped })
+}
+
+impl RequestSender {
+    /// Whether there was room. Where there was none the link is given up: the node no longer has
+    /// what the conference wishes, and the sync on the next link repairs that.
+    pub fn send(&self, request: RequestFrame) -> bool {
+        let sent = self.queue.try_send(request).is_ok();
+        if !sent {
+            self.dropped.send_replace(());
+        }
+        sent
+    }
+}
+
+impl Requests {
+    /// Forgets what was meant for a link that is gone.
+    fn clear(&mut self) {
+        while self.queue.try_recv().is_ok() {}
+        self.dropped.mark_unchanged();
+    }
+}
+
 /// Opens a link, and another whenever one ends, until the conference ends. Requests that come
 /// while there is none are dropped: the conference syncs once there is one.
-pub async fn run(
-    way: Way,
-    conference: ConferenceHandle,
-    mut requests: mpsc::Receiver<RequestFrame>,
-    metrics: Arc<Metrics>,
-) {
+pub async fn run(way: Way, conference: ConferenceHandle, mut requests: Requests, metrics: Arc<Metrics>) {
     let mut back_off = BACK_OFF_MIN;
     while conference.is_running() {
         let link = match &way {
@@ -69,7 +103,7 @@ pub async fn run(
         match link {
             Ok(link) => {
                 back_off = BACK_OFF_MIN;
-                while requests.try_recv().is_ok() {}
+                requests.clear();
                 if let Err(Stopping) = talk(link, &conference, &mut requests).await {
                     return;
                 }
@@ -79,7 +113,7 @@ pub async fn run(
         }
         // Half of it by chance, so that many instances do not come back at once.
         let pause = back_off.mul_f64(rand::rng().random_range(0.5..1.0));
-        pass_over(&mut requests, Instant::now() + pause).await;
+        pass_over(&mut requests.queue, Instant::now() + pause).await;
         back_off = (back_off * 2).min(BACK_OFF_MAX);
     }
 }
@@ -97,7 +131,7 @@ async fn pass_over(requests: &mut mpsc::Receiver<RequestFrame>, until: Instant) 
 async fn talk(
     mut link: Link,
     conference: &ConferenceHandle,
-    requests: &mut mpsc::Receiver<RequestFrame>,
+    requests: &mut Requests,
 ) -> Result<(), Stopping> {
     info!("the node is connected");
     conference.node_connected().await?;
@@ -107,12 +141,16 @@ async fn talk(
                 Some(frame) => conference.node(frame).await?,
                 None => break,
             },
-            forwarded = forward(&link.requests, requests) => match forwarded {
+            forwarded = forward(&link.requests, &mut requests.queue) => match forwarded {
                 Ok(()) => {}
                 // The process ends; the node keeps its routers for whoever comes next.
                 Err(Ended::Requests) => return Err(Stopping),
                 Err(Ended::Link) => break,
             },
+            Ok(()) = requests.dropped.changed() => {
+                warn!("the link to the node is given up: requests were dropped");
+                break;
+            }
         }
     }
     info!("the node was lost");
@@ -189,5 +227,73 @@ async fn pump(
             () = sleep_until(silent_at) => bail!("nothing was heard for {} s", SILENCE.as_secs()),
         };
         timeout(SEND_TIMEOUT, socket.send(message)).await.context("the node does not read")??;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conference_task;
+    use crate::scratch::Scratch;
+    use crate::store::Store;
+    use broletto_control::{Epoch, Request, RequestId, Response, ResponseFrame, VERSION};
+    use broletto_signaling_core::{Conference, Config, TokenError};
+
+    /// A link, and the node's ends of it. The node takes one request and then waits.
+    fn link() -> (Link, mpsc::Receiver<Frame>, mpsc::Sender<Frame>) {
+        let (requests, at_node) = mpsc::channel(1);
+        let (from_node, frames) = mpsc::channel(8);
+        (Link { requests, frames }, at_node, from_node)
+    }
+
+    async fn next(at_node: &mut mpsc::Receiver<Frame>) -> RequestFrame {
+        let frame = timeout(SILENCE, at_node.recv()).await.expect("in time").expect("the link is up");
+        let Frame::Request(request) = frame else { panic!("{frame:?}") };
+        request
+    }
+
+    /// Answers the greeting, and returns what comes after it.
+    async fn greet(at_node: &mut mpsc::Receiver<Frame>, from_node: &mpsc::Sender<Frame>) -> Request {
+        let hello = next(at_node).await;
+        assert_eq!(hello.request, Request::Hello { version: VERSION });
+        let node = "sfu".to_owned();
+        let result = Ok(Response::Hello { version: VERSION, node, epoch_max: hello.epoch, workers: 1 });
+        let answer = Frame::Response(ResponseFrame { id: hello.id, epoch: hello.epoch, result });
+        from_node.send(answer).await.expect("the link is up");
+        next(at_node).await.request
+    }
+
+    #[tokio::test]
+    async fn a_link_whose_requests_were_dropped_is_given_up_and_the_next_syncs() {
+        let dir = Scratch::new("dropped-requests");
+        let store = Store::open(dir.path()).await.expect("opened");
+        let no_tokens = Box::new(|_: &str| Err(TokenError::Unreadable(String::new())));
+        let conference = Conference::new(Config::default(), no_tokens, [1; 32], [], conference_task::now());
+        let (sender, mut requests) = requests(2);
+        let metrics = Arc::new(Metrics::new());
+        let conference = conference.expect("there is nothing to read");
+        let (conference, _tasks) = conference_task::start(conference, store, sender.clone(), metrics);
+
+        let (stuck, mut at_node, from_node) = link();
+        let talking = async {
+            talk(stuck, &conference, &mut requests).await.expect("the conference runs");
+        };
+        let flooding = async {
+            let sync = greet(&mut at_node, &from_node).await;
+            assert!(matches!(sync, Request::Sync { .. }), "{sync:?}");
+            let request = Request::Hello { version: VERSION };
+            let hello = RequestFrame { id: RequestId(900), epoch: Epoch(1), request };
+            while sender.send(hello.clone()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SILENCE, async { tokio::join!(talking, flooding) }).await.expect("it is given up");
+
+        requests.clear();
+        let (fresh, mut at_node, from_node) = link();
+        tokio::select! {
+            talked = talk(fresh, &conference, &mut requests) => panic!("it ended: {}", talked.is_ok()),
+            sync = greet(&mut at_node, &from_node) => assert!(matches!(sync, Request::Sync { .. }), "{sync:?}"),
+        }
     }
 }

@@ -156,7 +156,7 @@ async fn start_signaling(role: Role, config: Config, ops_token: String) -> anyho
     };
 
     let metrics = Arc::new(Metrics::new());
-    let (to_node, requests) = mpsc::channel(node_link::REQUESTS_MAX);
+    let (to_node, requests) = node_link::requests(node_link::REQUESTS_MAX);
     let (conference, tasks) =
         conference_task::start(conference, store.clone(), to_node, Arc::clone(&metrics));
     let link = node_link::run(way, conference.clone(), requests, Arc::clone(&metrics));
