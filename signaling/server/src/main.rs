@@ -42,7 +42,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 async fn serve(role: Role, config: Config) -> anyhow::Result<()> {
     broletto::init_log(&config.log)?;
     match open_files::raise_limit() {
-        Ok(limit) => tracing::info!(limit, "files and connections that may be open"),
+        // A mistake that is found later stays the one line that is printed.
+        Ok(limit) => tracing::debug!(limit, "files and connections that may be open"),
         // It runs all the same, for fewer people.
         Err(error) => tracing::warn!(%error, "the limit of open files was not raised"),
     }
