@@ -21,15 +21,18 @@ export interface Picture {
   brightness: number;
 }
 
+/** What the tests read of `inbound-rtp` (W3C webrtc-stats), with the name of its codec. */
 export interface InboundVideo {
-  mid: string;
-  framesDecoded: number;
-  frameWidth: number;
-  frameHeight: number;
-  freezeCount: number;
   codec: string;
-  pliCount: number;
-  keyFramesDecoded: number;
+  framesDecoded: number;
+  freezeCount: number;
+}
+
+export interface OutboundVideo {
+  rid?: string;
+  codec: string;
+  framesEncoded: number;
+  frameHeight: number;
 }
 
 export class Participant {
@@ -169,52 +172,30 @@ export class Participant {
   }
 
   async inboundVideo(): Promise<InboundVideo[]> {
-    return this.page.evaluate(async () => {
-      const { peers } = (window as unknown as { __probe: { peers: RTCPeerConnection[] } }).__probe;
-      const found = [];
-      for (const peer of peers.filter((peer) => peer.connectionState === 'connected')) {
-        const stats = await peer.getStats();
-        for (const report of stats.values()) {
-          if (report.type !== 'inbound-rtp' || report.kind !== 'video' || !report.framesDecoded)
-            continue;
-          found.push({
-            mid: report.mid,
-            framesDecoded: report.framesDecoded,
-            frameWidth: report.frameWidth,
-            frameHeight: report.frameHeight,
-            freezeCount: report.freezeCount,
-            pliCount: report.pliCount,
-            keyFramesDecoded: report.keyFramesDecoded,
-            codec: stats.get(report.codecId)?.mimeType ?? '',
-          });
-        }
-      }
-      return found;
-    });
+    const reports = await this.videoStats('inbound-rtp');
+    return reports.filter(({ framesDecoded }) => framesDecoded) as unknown as InboundVideo[];
   }
 
-  /** Codecs and layers that this page sends, as its statistics have them. */
-  async outboundVideo(): Promise<
-    { rid: string; codec: string; framesEncoded: number; frameHeight: number }[]
-  > {
-    return this.page.evaluate(async () => {
+  /** Codecs and layers that this page sends. */
+  async outboundVideo(): Promise<OutboundVideo[]> {
+    const reports = await this.videoStats('outbound-rtp');
+    return reports.filter(({ framesEncoded }) => framesEncoded) as unknown as OutboundVideo[];
+  }
+
+  /** Reports of video streams on connected peer connections, each with the name of its codec. */
+  private async videoStats(type: string): Promise<Record<string, unknown>[]> {
+    return this.page.evaluate(async (type) => {
       const { peers } = (window as unknown as { __probe: { peers: RTCPeerConnection[] } }).__probe;
       const found = [];
       for (const peer of peers.filter((peer) => peer.connectionState === 'connected')) {
         const stats = await peer.getStats();
         for (const report of stats.values()) {
-          if (report.type !== 'outbound-rtp' || report.kind !== 'video' || !report.framesEncoded)
-            continue;
-          found.push({
-            rid: report.rid ?? '',
-            codec: stats.get(report.codecId)?.mimeType ?? '',
-            framesEncoded: report.framesEncoded,
-            frameHeight: report.frameHeight ?? 0,
-          });
+          if (report.type !== type || report.kind !== 'video') continue;
+          found.push({ ...report, codec: stats.get(report.codecId)?.mimeType ?? '' });
         }
       }
       return found;
-    });
+    }, type);
   }
 
   /** Notes when each frame of a tile is presented, from now on. */
