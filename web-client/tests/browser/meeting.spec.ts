@@ -123,6 +123,16 @@ test('two participants in VP8', async () => {
   });
 });
 
+test('a phone joins over https with the certificate that the program made', async () => {
+  await meeting({}, async (service, open) => {
+    const [a, b] = [await open(anna), await open(bruno, { viewport: { width: 360, height: 740 } })];
+    const room = await a.createRoom(service.url);
+    await b.join(room.replace(service.url, service.encryptedUrl));
+    await a.waitToSee(bruno, () => service.logs());
+    await b.waitToSee(anna, () => service.logs());
+  });
+});
+
 test('a browser without H.264 meets one that prefers it', async () => {
   await meeting({}, async (service, open) => {
     const [a, b] = [await open(anna), await open(bruno)];

@@ -60,6 +60,7 @@ export class Participant {
       locale: options.locale ?? 'en-GB',
       viewport: options.viewport ?? { width: 1280, height: 800 },
       permissions: ['camera', 'microphone'],
+      ignoreHTTPSErrors: true,
     });
     await context.addInitScript(installProbe);
     const page = await context.newPage();

@@ -7,13 +7,20 @@ import { createInterface } from 'node:readline';
 
 const binaries = process.env.BROLETTO_BIN_DIR ?? '../target/release';
 
-/** Ports of one test: far enough apart that services of different tests never meet. */
-let nextPort = 21_000;
-function takePorts(count: number): number {
+/** Ports of one service. Media and operations of a second process have the numbers after theirs. */
+function takePorts() {
   const first = nextPort;
-  nextPort += count;
-  return first;
+  nextPort += 60;
+  return {
+    http: first,
+    https: first + 10,
+    ops: first + 20,
+    udp: first + 30,
+    relay: first + 40,
+    control: first + 50,
+  };
 }
+let nextPort = 21_000;
 
 export interface Process {
   child: ChildProcess;
@@ -77,21 +84,21 @@ export interface ServiceOptions {
 
 export class Service {
   readonly url: string;
+  /** The same with the self-signed certificate, as other devices open it. */
+  readonly encryptedUrl: string;
   private constructor(
     readonly folder: string,
-    httpPort: number,
+    ports: { http: number; https: number },
     readonly processes: { all?: Process; sfu?: Process; signaling?: Process; relay?: Process },
     private readonly configs: { signaling: string },
   ) {
-    this.url = `http://localhost:${httpPort}`;
+    this.url = `http://localhost:${ports.http}`;
+    this.encryptedUrl = `https://127.0.0.1:${ports.https}`;
   }
 
   static async start(options: ServiceOptions = {}): Promise<Service> {
     const folder = mkdtempSync(join(tmpdir(), 'broletto-test-'));
-    const [http, https, ops, udp, relay, control] = Array.from(
-      { length: 6 },
-      (_, i) => takePorts(8) + i,
-    );
+    const { http, https, ops, udp, relay, control } = takePorts();
     const announced = options.relay ? `127.0.0.1:${relay}` : '127.0.0.1';
     const common = [
       `data_dir = "${folder}/data"`,
@@ -106,7 +113,8 @@ export class Service {
     ];
     const media = [
       '[media]',
-      'workers = 1',
+      // The emulator stands before one worker's port.
+      `workers = ${options.relay ? 1 : 2}`,
       'bind = ["127.0.0.1"]',
       `udp_port_base = ${udp}`,
       `announce = ["${announced}"]`,
@@ -124,7 +132,7 @@ export class Service {
       const sfu = [
         `data_dir = "${folder}/data-sfu"`,
         '[ops]',
-        `listen = ["127.0.0.1:${(ops as number) + 1}"]`,
+        `listen = ["127.0.0.1:${ops + 1}"]`,
         ...media,
         '[media.control]',
         `listen = "127.0.0.1:${control}"`,
@@ -152,7 +160,7 @@ export class Service {
         ...['relay', '--listen', `127.0.0.1:${relay}`, '--to', `127.0.0.1:${udp}`],
       ]);
     }
-    const service = new Service(folder, http as number, processes, { signaling: signalingConfig });
+    const service = new Service(folder, { http, https }, processes, { signaling: signalingConfig });
     if (options.split) service.startSignaling();
     await service.ready();
     return service;
