@@ -37,8 +37,8 @@ pub struct Config {
     pub resume_grace: Duration,
     /// A room without anybody for this long is removed.
     pub room_lifetime: Duration,
-    /// A room that nobody ever joined is removed after this long, so that rooms made for nothing
-    /// do not fill the quota.
+    /// A room that nobody ever joined is removed after this long: meetings are prepared days ahead,
+    /// and rooms made for nothing should not fill the quota.
     pub unjoined_room_lifetime: Duration,
     pub limits: Limits,
 }
@@ -68,7 +68,7 @@ impl Default for Config {
             moderator_token_lifetime: Duration::from_secs(30 * 24 * 3600),
             resume_grace: Duration::from_secs(30),
             room_lifetime: Duration::from_secs(30 * 24 * 3600),
-            unjoined_room_lifetime: Duration::from_secs(24 * 3600),
+            unjoined_room_lifetime: Duration::from_secs(7 * 24 * 3600),
             limits: Limits::default(),
         }
     }
@@ -78,7 +78,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections_max: 20_000,
-            rooms_per_tenant_max: 10_000,
+            // Above what one source can make while its rooms live.
+            rooms_per_tenant_max: 100_000,
             participants_per_room_max: 500,
             audio_slots_max: 8,
             video_slots_max: 32,

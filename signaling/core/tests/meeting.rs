@@ -224,15 +224,15 @@ fn an_empty_room_gives_its_router_back_and_is_removed_in_the_end() {
 }
 
 #[test]
-fn a_room_that_nobody_ever_joined_is_removed_after_a_day() {
+fn a_room_that_nobody_ever_joined_is_removed_after_a_week() {
     let mut world = World::new();
-    let day = Duration::from_secs(24 * 3_600);
+    let week = Duration::from_secs(7 * 24 * 3_600);
     let (_unjoined, joined) = (world.room(), world.room());
     let ada = world.join(&joined.id, "Ada");
     world.ask(ada.connection, json!({ "type": "leave" }));
-    world.advance(day / 2);
+    world.advance(week / 2);
     world.restart();
-    world.advance(day / 2 - Duration::from_secs(1));
+    world.advance(week / 2 - Duration::from_secs(1));
     assert_eq!(world.conference.totals().rooms, 2);
     world.advance(Duration::from_secs(1));
     assert_eq!(world.conference.totals().rooms, 1);
@@ -246,7 +246,7 @@ fn a_room_whose_people_were_in_it_at_a_restart_counts_as_joined() {
     let room = world.room();
     world.join(&room.id, "Ada");
     world.restart();
-    world.advance(Duration::from_secs(24 * 3_600 * 2));
+    world.advance(Duration::from_secs(8 * 24 * 3_600));
     let totals = world.conference.totals();
     assert_eq!((totals.rooms, totals.participants), (1, 0));
 }
