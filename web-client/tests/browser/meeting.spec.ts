@@ -30,6 +30,9 @@ async function meeting(
   }
 }
 
+// Three browsers and the server share the machine's two cores: best of three.
+test.describe.configure({ retries: 2 });
+
 test('three participants in H.264 see and hear each other, share, resume and leave', async () => {
   await meeting({}, async (service, open) => {
     const people = [await open(anna), await open(bruno), await open(carla)] as const;
@@ -49,7 +52,7 @@ test('three participants in H.264 see and hear each other, share, resume and lea
             size = `${picture?.width}x${picture?.height}`;
             return size === '640x360';
           },
-          15_000,
+          40_000,
           () => size,
         );
       }
