@@ -16,6 +16,10 @@ pub enum Notification {
     ProducerLive { producer: ProducerId, live: bool },
     /// Who is now shown or heard in this slot, and at which size. `source` None: nobody.
     ConsumerSource { transport: TransportId, consumer: ConsumerId, source: Option<ProducerId> },
+    /// Which encodings (or spatial layers) of a producer some consumer wants, by index from the
+    /// smallest; empty: none. The publisher may stop sending the others. A layer that becomes
+    /// wanted is told at once, one that nobody wants any more after some seconds.
+    ProducerDemand { transport: TransportId, producer: ProducerId, layers: Vec<u8> },
     /// Who speaks, loudest first; empty when nobody does. At most five, at most five times a second.
     Speakers { router: RouterId, speakers: Vec<SpeakerLevel> },
     /// Every few seconds, for each transport.
@@ -56,6 +60,9 @@ pub struct TransportStats {
     pub rtt_ms: Option<f32>,
     /// Share of packets to the participant that were lost, 0 to 1, in the last interval.
     pub loss_out: Option<f32>,
+    /// Share of packets from the participant that were lost, 0 to 1, in the last interval.
+    #[serde(default)]
+    pub loss_in: Option<f32>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub packets_in: u64,

@@ -175,6 +175,7 @@ impl Node {
             Notification::RouterAbandoned { router } => drop(self.forget_router(*router)),
             Notification::TransportState { .. }
             | Notification::ProducerLive { .. }
+            | Notification::ProducerDemand { .. }
             | Notification::ConsumerSource { .. }
             | Notification::Speakers { .. }
             | Notification::TransportStats { .. } => {}

@@ -288,7 +288,9 @@ impl Conference {
             ClientMessage::Join { version, room, token, name } => {
                 self.join(connection, version, room, token, name, now)
             }
-            ClientMessage::Resume { version, resume } => self.resume(connection, version, &resume, now),
+            ClientMessage::Resume { version, resume, chat_after: _ } => {
+                self.resume(connection, version, &resume, now)
+            }
             ClientMessage::Offer { sdp, fresh, send, receive } => {
                 let seat = self.seat(connection)?;
                 self.offer(&seat, id, sdp, fresh, send, receive, now)
@@ -309,8 +311,18 @@ impl Conference {
                 Ok(Reply::Elsewhere)
             }
             ClientMessage::Ping {} => Ok(Reply::Now(Box::new(ServerMessage::Pong))),
-            ClientMessage::Text { .. } => {
-                Err(ClientError::invalid("type", "text is reserved for a later version"))
+            ClientMessage::Text { .. }
+            | ClientMessage::Hand { .. }
+            | ClientMessage::React { .. }
+            | ClientMessage::Chat { .. }
+            | ClientMessage::Admit { .. }
+            | ClientMessage::Refuse { .. }
+            | ClientMessage::Mute { .. }
+            | ClientMessage::RemoveParticipant { .. }
+            | ClientMessage::SetRole { .. }
+            | ClientMessage::Spotlight { .. }
+            | ClientMessage::SetRoom { .. } => {
+                Err(ClientError::invalid("type", "this is reserved for a later version"))
             }
         }
     }

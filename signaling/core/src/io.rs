@@ -196,5 +196,15 @@ pub(crate) fn message_name(message: &ClientMessage) -> &'static str {
         ClientMessage::Leave {} => "leave",
         ClientMessage::Ping {} => "ping",
         ClientMessage::Text { .. } => "text",
+        ClientMessage::Hand { .. } => "hand",
+        ClientMessage::React { .. } => "react",
+        ClientMessage::Chat { .. } => "chat",
+        ClientMessage::Admit { .. } => "admit",
+        ClientMessage::Refuse { .. } => "refuse",
+        ClientMessage::Mute { .. } => "mute",
+        ClientMessage::RemoveParticipant { .. } => "remove_participant",
+        ClientMessage::SetRole { .. } => "set_role",
+        ClientMessage::Spotlight { .. } => "spotlight",
+        ClientMessage::SetRoom { .. } => "set_room",
     }
 }

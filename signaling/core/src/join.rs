@@ -212,6 +212,7 @@ impl Conference {
             limits,
             ice_servers: self.config.ice_servers.clone(),
             media,
+            waiting: Vec::new(),
         };
         self.resumable.insert(hash, seat);
         Reply::Now(Box::new(joined))

@@ -116,6 +116,7 @@ impl Conference {
             // The roster tells what participants say of themselves; a tile without packets shows
             // in the slots.
             Notification::ProducerLive { .. } => {}
+            Notification::ProducerDemand { .. } => {}
             Notification::ConsumerSource { transport, consumer, source } => {
                 self.consumer_source(transport, consumer, source);
             }

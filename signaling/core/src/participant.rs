@@ -102,6 +102,8 @@ impl Participant {
             role: self.role,
             publishing: self.publishing,
             connected: self.connection().is_some(),
+            hand: None,
+            quality: None,
         }
     }
 

@@ -61,7 +61,7 @@ impl RestError {
 impl Conference {
     /// `POST /api/v1/rooms`.
     pub fn create_room(&mut self, body: CreateRoom, source: IpAddr, now: Now) -> Result<NewRoom, RestError> {
-        let CreateRoom { title, video_codecs } = body;
+        let CreateRoom { title, video_codecs, lobby: _ } = body;
         let title = text::line(&title, TITLE_CHARS_MAX)
             .map_err(|message| RestError::Invalid { field: "title", message })?;
         let video_codecs = self.room_codecs(video_codecs)?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use broletto_control::{ConsumerRule, Id, ProducerId, Request, RouterConfig, RouterId, RouterWish};
 use broletto_protocol::client::Show;
 use broletto_protocol::server::{ServerMessage, SlotSource};
-use broletto_protocol::{Codec, ParticipantId, rest, server};
+use broletto_protocol::{Allowed, Codec, Lobby, ParticipantId, rest, server};
 
 use crate::codec_policy;
 use crate::convert;
@@ -155,6 +155,10 @@ impl Room {
             title: self.title.clone(),
             video_codec: self.video_codec,
             url: self.url(public_url),
+            lobby: Lobby::Off,
+            locked: false,
+            allowed: Allowed::default(),
+            spotlight: Vec::new(),
         }
     }
 

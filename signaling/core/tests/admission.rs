@@ -242,13 +242,17 @@ fn a_room_is_made_as_asked_or_the_field_is_named() {
         (String::new(), Some(vec![H264, H264]), "video_codecs"),
         (String::new(), Some(vec![Av1]), "video_codecs"),
     ] {
-        let refused = world.conference.create_room(CreateRoom { title, video_codecs }, source(), world.now);
+        let refused = world.conference.create_room(
+            CreateRoom { title, video_codecs, lobby: None },
+            source(),
+            world.now,
+        );
         assert!(
             matches!(&refused, Err(RestError::Invalid { field: named, .. }) if *named == field),
             "{refused:?}"
         );
     }
-    let body = CreateRoom { title: " Giunta ".to_owned(), video_codecs: Some(vec![Vp8]) };
+    let body = CreateRoom { title: " Giunta ".to_owned(), video_codecs: Some(vec![Vp8]), lobby: None };
     let made = world.conference.create_room(body, source(), world.now).expect("a room");
     assert_eq!((made.room.title.as_str(), made.room.video_codecs), ("Giunta", vec![Vp8]));
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MediaKind, ParticipantId, Publishing, Source};
+use crate::{Allowed, Lobby, MediaKind, ParticipantId, Publishing, Reaction, Role, Source};
 
 /// A message with the number that its reply will carry.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,7 +17,7 @@ pub struct ClientFrame {
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ClientMessage {
     /// The first message of a new participant: by room code (or room id) and name, or by token.
-    /// Reply: `joined`.
+    /// Reply: `joined`; or `waiting`, and then `joined` without `reply_to` when a moderator admits.
     Join {
         version: u32,
         /// The code that people type (spaces and dashes are ignored), or the room id. Left out
@@ -33,7 +33,13 @@ pub enum ClientMessage {
     },
     /// The first message on a new WebSocket of a participant whose old one broke. The media goes
     /// on untouched. Reply: `joined`, with the same participant id and a new resume secret.
-    Resume { version: u32, resume: String },
+    Resume {
+        version: u32,
+        resume: String,
+        /// The highest `serial` of a `chat_message` that the client has: those after it are told again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        chat_after: Option<u64>,
+    },
     /// The browser's SDP offer, at first and whenever it changes its m-lines. Reply: `answer`.
     Offer {
         sdp: String,
@@ -55,8 +61,52 @@ pub enum ClientMessage {
     Leave {},
     /// Keeps the WebSocket alive. Reply: `pong`.
     Ping {},
-    /// Reserved for real-time text; refused in this version.
-    Text { text: String },
+    /// Raises or lowers one's own hand; a moderator may lower somebody else's. Reply: `ok`.
+    Hand {
+        raised: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        participant: Option<ParticipantId>,
+    },
+    /// Shown to everyone for a moment. Reply: `ok`.
+    React { reaction: Reaction },
+    /// To everyone, or to one participant. Reply: `ok`; the sender hears its own `chat_message` too.
+    Chat {
+        /// 1 to 2,000 characters; line breaks are kept.
+        text: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<ParticipantId>,
+    },
+    /// Real-time text: the line that is being typed, whole, again after each change. Reply: `ok`.
+    Text {
+        /// At most 500 characters; empty: the line was taken back.
+        text: String,
+        /// The line is finished; the next message begins another.
+        #[serde(default)]
+        done: bool,
+    },
+    /// For moderators: lets them in. Those who are gone meanwhile are passed over. Reply: `ok`.
+    Admit { waiting: Vec<ParticipantId> },
+    /// For moderators: sends them away, with `closed`, reason `refused`. Reply: `ok`.
+    Refuse { waiting: Vec<ParticipantId> },
+    /// For moderators: switches these sources of these participants off. Whoever may, can switch
+    /// them on again. Reply: `ok`.
+    Mute { participants: Vec<ParticipantId>, sources: Vec<Source> },
+    /// For moderators: ends the participation, with `closed`, reason `removed`. Reply: `ok`.
+    RemoveParticipant { participant: ParticipantId },
+    /// For moderators: changes what somebody may do, until it leaves. Reply: `ok`.
+    SetRole { participant: ParticipantId, role: Role },
+    /// For moderators: what everybody sees in front, in this order; it replaces the list before.
+    /// Reply: `ok`.
+    Spotlight { participants: Vec<ParticipantId> },
+    /// For moderators: changes the room; what is left out stays. Reply: `ok`.
+    SetRoom {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lobby: Option<Lobby>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        locked: Option<bool>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allowed: Option<Allowed>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,9 @@ mod words;
 
 pub use client::{ClientFrame, ClientMessage};
 pub use server::{ServerFrame, ServerMessage};
-pub use words::{Codec, Kind, MediaKind, ParticipantId, Publishing, Role, Source};
+pub use words::{
+    Allowed, Codec, Kind, Lobby, MediaKind, ParticipantId, Publishing, Quality, Reaction, Role, Source,
+};
 
 /// Version of the client protocol. The server accepts this one and the one before it.
 pub const VERSION: u32 = 1;
@@ -25,3 +27,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 pub const NAME_CHARS_MAX: usize = 64;
 /// Longest title of a room, in Unicode scalar values.
 pub const TITLE_CHARS_MAX: usize = 120;
+/// Longest chat message, in Unicode scalar values.
+pub const CHAT_CHARS_MAX: usize = 2_000;
+/// Longest line of real-time text, in Unicode scalar values.
+pub const TEXT_CHARS_MAX: usize = 500;

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Codec;
+use crate::{Codec, Lobby};
 
 /// Body of `POST /api/v1/rooms`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -14,6 +14,8 @@ pub struct CreateRoom {
     pub title: String,
     /// In order of preference. Left out: H.264, then VP8.
     pub video_codecs: Option<Vec<Codec>>,
+    /// Left out: as the server is configured.
+    pub lobby: Option<Lobby>,
 }
 
 /// Answer to `POST /api/v1/rooms` (201).

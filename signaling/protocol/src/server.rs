@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Codec, Kind, ParticipantId, Publishing, Role, Source};
+use crate::{Allowed, Codec, Kind, Lobby, ParticipantId, Publishing, Quality, Reaction, Role, Source};
 
 /// A message, with the number of the client message that it answers, if it is a reply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,13 @@ pub enum ServerMessage {
         ice_servers: Vec<IceServer>,
         /// False: make a fresh `offer`. True after a `resume` whose media still runs.
         media: bool,
+        /// As in `lobby`; for moderators only, empty for others.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waiting: Vec<Waiting>,
     },
+    /// Reply to `join`: a moderator must admit first. `joined` follows, or `closed`. Nothing of the
+    /// room is told before (W4).
+    Waiting,
     /// Reply to `offer`.
     Answer {
         sdp: String,
@@ -74,6 +80,53 @@ pub enum ServerMessage {
     VideoCodec {
         codec: Codec,
     },
+    /// The room was changed, or its spotlight.
+    RoomChanged {
+        room: RoomInfo,
+    },
+    /// For moderators: everyone who waits to be admitted, in order of arrival.
+    Lobby {
+        waiting: Vec<Waiting>,
+    },
+    /// A moderator switched these sources of yours off.
+    Muted {
+        by: ParticipantId,
+        sources: Vec<Source>,
+    },
+    Reaction {
+        participant: ParticipantId,
+        reaction: Reaction,
+    },
+    ChatMessage {
+        /// Rises with each message of the room. A message comes twice at most, after a `resume`.
+        serial: u64,
+        participant: ParticipantId,
+        /// Of the participant, who may have left since.
+        name: String,
+        /// Plain text as it was typed; never markup.
+        text: String,
+        /// When the server took it, in ms since 1970-01-01 UTC.
+        at_ms: u64,
+        /// To this participant alone, and not to everyone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<ParticipantId>,
+    },
+    /// Real-time text: the line that the participant is typing, whole.
+    TextLine {
+        participant: ParticipantId,
+        text: String,
+        done: bool,
+    },
+    /// How well the networks of these participants carry the meeting; others are as before.
+    Quality {
+        qualities: Vec<ParticipantQuality>,
+    },
+    /// Which layers of one's own source somebody sees, by index from 0, the smallest. The others
+    /// need not be sent. Until it is told, all are wanted.
+    Demand {
+        source: Source,
+        layers: Vec<u8>,
+    },
     /// The media connection came up, or was lost.
     Media {
         state: MediaState,
@@ -95,6 +148,28 @@ pub struct RoomInfo {
     pub video_codec: Codec,
     /// Address to give to others.
     pub url: String,
+    pub lobby: Lobby,
+    /// Everybody but moderators waits in the lobby, whatever `lobby` says.
+    pub locked: bool,
+    pub allowed: Allowed,
+    /// Whom a moderator has put in front for everyone, first to last.
+    pub spotlight: Vec<ParticipantId>,
+}
+
+/// Somebody in the lobby.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Becomes the participant's id.
+    pub id: ParticipantId,
+    /// Plain text as the person typed it; never markup.
+    pub name: String,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParticipantQuality {
+    pub participant: ParticipantId,
+    pub quality: Quality,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,6 +182,12 @@ pub struct Participant {
     pub publishing: Publishing,
     /// False while the participant's connection is being re-established.
     pub connected: bool,
+    /// The hand is raised: a number that is lower the longer ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand: Option<u64>,
+    /// Left out until it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,7 +266,10 @@ pub enum ClosedReason {
     Left,
     /// A moderator or the API ended the room.
     RoomEnded,
+    /// A moderator removed the participant.
     Removed,
+    /// A moderator did not let the client in from the lobby.
+    Refused,
     /// The same participant resumed on another WebSocket.
     Replaced,
     /// The client broke the protocol; an `error` went before.

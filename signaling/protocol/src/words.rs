@@ -34,7 +34,10 @@ pub enum Kind {
     Browser,
     Sip,
     H323,
+    /// Publishes over WHIP (RFC 9725).
     Whip,
+    /// Watches over WHEP.
+    Whep,
 }
 
 /// One of the streams that a participant can publish, one of each at most.
@@ -92,6 +95,70 @@ impl Publishing {
             Source::Camera => self.camera,
             Source::Screen => self.screen,
             Source::ScreenAudio => self.screen_audio,
+        }
+    }
+}
+
+/// How well a participant's network carries the meeting, as others may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    Good,
+    /// Pictures may be small or stand still now and then.
+    Fair,
+    /// Voices may break off.
+    Poor,
+}
+
+/// A gesture that everyone sees for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reaction {
+    Applause,
+    ThumbsUp,
+    ThumbsDown,
+    Heart,
+    Laugh,
+    Surprise,
+    Celebrate,
+}
+
+/// Who waits in the lobby until a moderator decides. Moderators never wait, and while the room is
+/// locked everybody else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lobby {
+    #[default]
+    Off,
+    /// Whoever comes without a token that says more than `guest`.
+    Guests,
+    Everyone,
+}
+
+/// What those who are no moderators may do. A field that is left out is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Allowed {
+    /// Switch the microphone on.
+    pub microphone: bool,
+    pub camera: bool,
+    /// Share a screen.
+    pub screen: bool,
+    pub chat: bool,
+}
+
+impl Default for Allowed {
+    fn default() -> Self {
+        Allowed { microphone: true, camera: true, screen: true, chat: true }
+    }
+}
+
+impl Allowed {
+    pub fn may_publish(&self, source: Source) -> bool {
+        match source {
+            Source::Microphone => self.microphone,
+            Source::Camera => self.camera,
+            Source::Screen | Source::ScreenAudio => self.screen,
         }
     }
 }

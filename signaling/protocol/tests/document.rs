@@ -9,13 +9,13 @@ use broletto_protocol::client::ClientMessage;
 use broletto_protocol::parse::client_frame;
 use broletto_protocol::rest::{ApiError, CreateRoom, CreatedRoom, Room};
 use broletto_protocol::server::{ClosedReason, ErrorCode, MediaState, ServerMessage};
-use broletto_protocol::{Codec, Kind, MediaKind, Role, ServerFrame, Source};
+use broletto_protocol::{Codec, Kind, Lobby, MediaKind, Quality, Reaction, Role, ServerFrame, Source};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Objects that have a section of their own; tables do not repeat their fields.
-const OBJECTS: [&str; 3] = ["participant", "participants[]", "publishing"];
+const OBJECTS: [&str; 4] = ["participant", "participants[]", "publishing", "room"];
 
 #[test]
 fn each_client_example_is_read_and_written_back_equal() {
@@ -91,6 +91,7 @@ fn the_document_describes_each_message_with_its_fields() {
     for (title, example) in [
         ("Participant", &joined["participants"][0]),
         ("Publishing", &joined["participants"][0]["publishing"]),
+        ("Room", &joined["room"]),
     ] {
         let fields: BTreeSet<_> = example.as_object().expect("an object").keys().map(String::clone).collect();
         assert_eq!(first_cells(&sections[title]), fields, "the table of {title}");
@@ -128,6 +129,9 @@ fn the_document_lists_every_word() {
         words::<Role>(json!("?")),
         words::<Kind>(json!("?")),
         words::<MediaState>(json!("?")),
+        words::<Quality>(json!("?")),
+        words::<Reaction>(json!("?")),
+        words::<Lobby>(json!("?")),
     ];
     assert_eq!(listed, known.into_iter().flatten().collect());
 }

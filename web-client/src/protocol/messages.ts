@@ -4,10 +4,22 @@ export const VERSION = 1;
 
 export type ParticipantId = string;
 export type Role = 'viewer' | 'guest' | 'participant' | 'moderator';
-export type ParticipantKind = 'browser' | 'sip' | 'h323' | 'whip';
+export type ParticipantKind = 'browser' | 'sip' | 'h323' | 'whip' | 'whep';
 export type Source = 'microphone' | 'camera' | 'screen' | 'screen_audio';
 export type VideoCodec = 'h264' | 'vp8' | 'vp9' | 'av1';
 export type MediaKind = 'audio' | 'video';
+export type Quality = 'good' | 'fair' | 'poor';
+export const REACTIONS = [
+  'applause',
+  'thumbs_up',
+  'thumbs_down',
+  'heart',
+  'laugh',
+  'surprise',
+  'celebrate',
+] as const;
+export type Reaction = (typeof REACTIONS)[number];
+export type Lobby = 'off' | 'guests' | 'everyone';
 export type MediaState = 'connecting' | 'connected' | 'disconnected';
 
 export type ErrorCode =
@@ -26,6 +38,7 @@ export type ClosedReason =
   | 'left'
   | 'room_ended'
   | 'removed'
+  | 'refused'
   | 'replaced'
   | 'protocol'
   | 'restarting';
@@ -40,6 +53,10 @@ export interface Participant {
   role: Role;
   publishing: Publishing;
   connected: boolean;
+  /** The hand is raised; the lower, the longer ago. */
+  hand?: number;
+  /** Left out until it is known. */
+  quality?: Quality;
 }
 
 export interface SlotSource {
@@ -64,6 +81,28 @@ export interface RoomInfo {
   title: string;
   video_codec: VideoCodec;
   url: string;
+  lobby: Lobby;
+  /** Everybody but moderators waits, whatever `lobby` says. */
+  locked: boolean;
+  allowed: Allowed;
+  /** Whom a moderator put in front for everyone, first to last. */
+  spotlight: ParticipantId[];
+}
+
+/** What those who are no moderators may do. */
+export interface Allowed {
+  microphone: boolean;
+  camera: boolean;
+  screen: boolean;
+  chat: boolean;
+}
+
+/** Somebody in the lobby. */
+export interface Waiting {
+  /** Becomes the participant's id. */
+  id: ParticipantId;
+  name: string;
+  kind: ParticipantKind;
 }
 
 export interface Limits {
@@ -90,6 +129,19 @@ export interface Joined {
   limits: Limits;
   ice_servers: IceServer[];
   media: boolean;
+  /** Of the lobby, for moderators only. */
+  waiting?: Waiting[];
+}
+
+export interface ChatMessage {
+  /** Rises with each message of the room; the same one may come twice after a `resume`. */
+  serial: number;
+  participant: ParticipantId;
+  name: string;
+  text: string;
+  at_ms: number;
+  /** The only other one who got it; left out: everyone did. */
+  to?: ParticipantId;
 }
 
 /** What comes without having been asked for. */
@@ -100,12 +152,21 @@ export type ServerEvent =
   | { type: 'slots'; slots: Slot[] }
   | { type: 'speakers'; speakers: Speaker[] }
   | { type: 'video_codec'; codec: VideoCodec }
+  | { type: 'room_changed'; room: RoomInfo }
+  | { type: 'lobby'; waiting: Waiting[] }
+  | { type: 'muted'; by: ParticipantId; sources: Source[] }
+  | { type: 'reaction'; participant: ParticipantId; reaction: Reaction }
+  | ({ type: 'chat_message' } & ChatMessage)
+  | { type: 'text_line'; participant: ParticipantId; text: string; done: boolean }
+  | { type: 'quality'; qualities: { participant: ParticipantId; quality: Quality }[] }
+  | { type: 'demand'; source: Source; layers: number[] }
   | { type: 'media'; state: MediaState }
   | { type: 'offer_needed' }
   | { type: 'closed'; reason: ClosedReason };
 
 export type ServerReply =
   | Joined
+  | { type: 'waiting' }
   | { type: 'answer'; sdp: string }
   | { type: 'ok' }
   | { type: 'pong' }
@@ -147,10 +208,21 @@ export type Join = {
 
 export type ClientMessage =
   | Join
-  | { type: 'resume'; version: number; resume: string }
+  | { type: 'resume'; version: number; resume: string; chat_after?: number | undefined }
   | { type: 'offer'; sdp: string; fresh: boolean; send: SendSlot[]; receive: ReceiveSlot[] }
   | { type: 'publish'; publishing: Publishing }
   | { type: 'view'; slots: ViewSlot[] }
+  | { type: 'text'; text: string; done: boolean }
+  | { type: 'hand'; raised: boolean; participant?: ParticipantId }
+  | { type: 'react'; reaction: Reaction }
+  | { type: 'chat'; text: string; to?: ParticipantId }
+  | { type: 'admit'; waiting: ParticipantId[] }
+  | { type: 'refuse'; waiting: ParticipantId[] }
+  | { type: 'mute'; participants: ParticipantId[]; sources: Source[] }
+  | { type: 'remove_participant'; participant: ParticipantId }
+  | { type: 'set_role'; participant: ParticipantId; role: Role }
+  | { type: 'spotlight'; participants: ParticipantId[] }
+  | { type: 'set_room'; lobby?: Lobby; locked?: boolean; allowed?: Allowed }
   | { type: 'leave' }
   | { type: 'ping' };
 

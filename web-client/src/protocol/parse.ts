@@ -1,7 +1,7 @@
 // From the text of a WebSocket message to a ServerFrame. What is read here is trusted nowhere
 // else to be checked again; fields that this version does not know are ignored.
 
-import type { ServerFrame, ServerMessage } from './messages';
+import { REACTIONS, type ServerFrame, type ServerMessage } from './messages';
 
 export class ParseError extends Error {}
 
@@ -53,6 +53,7 @@ const object =
 
 const source = word('microphone', 'camera', 'screen', 'screen_audio');
 const codec = word('h264', 'vp8', 'vp9', 'av1');
+const quality = word('good', 'fair', 'poor');
 const participant = object({
   id: string,
   name: string,
@@ -65,7 +66,21 @@ const participant = object({
     screen_audio: optional(boolean),
   }),
   connected: boolean,
+  hand: optional(number),
+  quality: optional(quality),
 });
+const room = object({
+  id: string,
+  code: string,
+  title: string,
+  video_codec: codec,
+  url: string,
+  lobby: word('off', 'guests', 'everyone'),
+  locked: boolean,
+  allowed: object({ microphone: boolean, camera: boolean, screen: boolean, chat: boolean }),
+  spotlight: list(string),
+});
+const waiting = list(object({ id: string, name: string, kind: string }));
 const slots = list(
   object({ mid: string, shows: optional(object({ participant: string, source })) }),
 );
@@ -76,7 +91,7 @@ const MESSAGES: Record<ServerMessage['type'], Check> = {
     you: string,
     resume: string,
     resume_s: number,
-    room: object({ id: string, code: string, title: string, video_codec: codec, url: string }),
+    room,
     participants: list(participant),
     slots,
     limits: object({ audio_slots_max: number, video_slots_max: number, message_bytes_max: number }),
@@ -84,7 +99,9 @@ const MESSAGES: Record<ServerMessage['type'], Check> = {
       object({ urls: list(string), username: optional(string), credential: optional(string) }),
     ),
     media: boolean,
+    waiting: optional(waiting),
   }),
+  waiting: object({}),
   answer: object({ sdp: string }),
   ok: object({}),
   pong: object({}),
@@ -95,6 +112,21 @@ const MESSAGES: Record<ServerMessage['type'], Check> = {
   slots: object({ slots }),
   speakers: object({ speakers: list(object({ participant: string, level: number })) }),
   video_codec: object({ codec }),
+  room_changed: object({ room }),
+  lobby: object({ waiting }),
+  muted: object({ by: string, sources: list(source) }),
+  reaction: object({ participant: string, reaction: word(...REACTIONS) }),
+  chat_message: object({
+    serial: number,
+    participant: string,
+    name: string,
+    text: string,
+    at_ms: number,
+    to: optional(string),
+  }),
+  text_line: object({ participant: string, text: string, done: boolean }),
+  quality: object({ qualities: list(object({ participant: string, quality })) }),
+  demand: object({ source, layers: list(number) }),
   media: object({ state: word('connecting', 'connected', 'disconnected') }),
   offer_needed: object({}),
   closed: object({ reason: string }),

@@ -22,6 +22,8 @@ const RETRY_MS_MAX = 8_000;
 const RECONNECT_MS_MAX = 10 * 60_000;
 
 export type SessionEvent =
+  /** A moderator must admit first. */
+  | { type: 'waiting' }
   | { type: 'joined'; joined: Joined; resumed: boolean }
   | { type: 'reconnecting' }
   | { type: 'ended'; reason: EndReason }
@@ -74,6 +76,8 @@ export function openSession(options: SessionOptions): Session {
   let socket: WebSocket | undefined;
   let lastId = 0;
   let resume: string | undefined;
+  /** Of the last chat message, so that those missed are told again. */
+  let chatSerial: number | undefined;
   let everJoined = false;
   let lostAt: number | undefined;
   let attempt = 0;
@@ -98,20 +102,25 @@ export function openSession(options: SessionOptions): Session {
     const resuming = resume !== undefined;
     const message: ClientMessage =
       resume !== undefined
-        ? { type: 'resume', version: VERSION, resume }
+        ? { type: 'resume', version: VERSION, resume, chat_after: chatSerial }
         : { type: 'join', version: VERSION, ...options.join };
     try {
       const reply = await request(message);
-      if (reply.type !== 'joined') throw new SessionError('malformed', 'expected joined');
-      resume = reply.resume;
-      everJoined = true;
       lostAt = undefined;
       pingTimer = setInterval(() => void ping(opened), PING_MS);
-      options.onEvent({ type: 'joined', joined: reply, resumed: resuming });
+      if (reply.type === 'waiting') return options.onEvent({ type: 'waiting' });
+      if (reply.type !== 'joined') throw new SessionError('malformed', 'expected joined');
+      joined(reply, resuming);
     } catch (error) {
       if (ended || socket !== opened || !(error instanceof SessionError)) return;
       refused(error);
     }
+  }
+
+  function joined(message: Joined, resumed: boolean): void {
+    resume = message.resume;
+    everJoined = true;
+    options.onEvent({ type: 'joined', joined: message, resumed });
   }
 
   function refused(error: SessionError): void {
@@ -158,6 +167,10 @@ export function openSession(options: SessionOptions): Session {
     if (!frame) return;
     switch (frame.type) {
       case 'joined':
+        // A moderator admitted the one who waited.
+        if (frame.reply_to === undefined) return joined(frame, false);
+        return settle(frame.reply_to, frame);
+      case 'waiting':
       case 'answer':
       case 'ok':
       case 'pong':
@@ -167,6 +180,9 @@ export function openSession(options: SessionOptions): Session {
         // After these the client may resume: they are broken WebSockets like any other.
         if (frame.reason === 'restarting' || frame.reason === 'protocol') return dropSocket();
         return end(frame.reason);
+      case 'chat_message':
+        chatSerial = Math.max(chatSerial ?? 0, frame.serial);
+        return options.onEvent(frame);
       default:
         options.onEvent(frame);
     }

@@ -1,6 +1,7 @@
 // What the client knows of the room it is in: a pure `(state, event) -> state`.
 
 import type {
+  ChatMessage,
   Limits,
   MediaState,
   Participant,
@@ -9,14 +10,17 @@ import type {
   Slot,
   SlotSource,
   VideoCodec,
+  Waiting,
 } from '../protocol/messages';
 import type { EndReason, SessionEvent } from '../protocol/session';
 
 /** How many of those who spoke last are remembered, to choose whom a full grid shows. */
 const SPOKE_MAX = 50;
+/** How much of the conversation in writing is kept. */
+const CHAT_MAX = 1_000;
 
 export interface Room {
-  connection: 'joining' | 'joined' | 'reconnecting' | 'ended';
+  connection: 'joining' | 'waiting' | 'joined' | 'reconnecting' | 'ended';
   ended: EndReason | undefined;
   you: ParticipantId;
   info: RoomInfo | undefined;
@@ -33,6 +37,17 @@ export interface Room {
   media: MediaState;
   videoCodec: VideoCodec;
   limits: Limits;
+  /** Who waits in the lobby; known to moderators only. */
+  waiting: readonly Waiting[];
+  /** In the order of their serials. */
+  chat: readonly ChatMessage[];
+  /** What participants are typing as real-time text, or typed last. */
+  lines: ReadonlyMap<ParticipantId, TextLine>;
+}
+
+export interface TextLine {
+  text: string;
+  done: boolean;
 }
 
 export const NO_ROOM: Room = {
@@ -48,6 +63,9 @@ export const NO_ROOM: Room = {
   media: 'connecting',
   videoCodec: 'h264',
   limits: { audio_slots_max: 0, video_slots_max: 0, message_bytes_max: 0 },
+  waiting: [],
+  chat: [],
+  lines: new Map(),
 };
 
 export function roomAfter(room: Room, event: SessionEvent): Room {
@@ -66,8 +84,11 @@ export function roomAfter(room: Room, event: SessionEvent): Room {
         media: media ? room.media : 'connecting',
         videoCodec: info.video_codec,
         limits,
+        waiting: event.joined.waiting ?? [],
       });
     }
+    case 'waiting':
+      return { ...room, connection: 'waiting' };
     case 'reconnecting':
       return { ...room, connection: 'reconnecting' };
     case 'ended':
@@ -91,6 +112,27 @@ export function roomAfter(room: Room, event: SessionEvent): Room {
     case 'offer_needed':
       // The slots of the next connection begin empty, and may have the same mids.
       return { ...room, media: 'connecting', slots: new Map() };
+    case 'room_changed':
+      return { ...room, info: event.room };
+    case 'lobby':
+      return { ...room, waiting: event.waiting };
+    case 'chat_message':
+      return { ...room, chat: withMessage(room.chat, event) };
+    case 'text_line': {
+      const { participant, text, done } = event;
+      return { ...room, lines: new Map(room.lines).set(participant, { text, done }) };
+    }
+    case 'quality': {
+      const known = new Map(event.qualities.map((one) => [one.participant, one.quality]));
+      const participants = room.participants.map((one) => {
+        const quality = known.get(one.id);
+        return quality === undefined ? one : { ...one, quality };
+      });
+      return { ...room, participants };
+    }
+    case 'muted':
+    case 'reaction':
+    case 'demand':
     case 'closed':
       return room;
   }
@@ -114,7 +156,14 @@ function without(room: Room, id: ParticipantId): Room {
     slots: new Map([...room.slots].filter(([, { participant }]) => participant !== id)),
     speaking: others(room.speaking),
     spoke: others(room.spoke),
+    lines: new Map([...room.lines].filter(([participant]) => participant !== id)),
   };
+}
+
+/** What is told again after a resume may be known already. */
+function withMessage(chat: readonly ChatMessage[], message: ChatMessage): readonly ChatMessage[] {
+  if (chat.some(({ serial }) => serial === message.serial)) return chat;
+  return [...chat, message].sort((a, b) => a.serial - b.serial).slice(-CHAT_MAX);
 }
 
 /** The slots that show somebody who is still there. */

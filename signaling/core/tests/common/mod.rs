@@ -144,7 +144,7 @@ impl World {
     }
 
     pub fn room(&mut self) -> Room {
-        let body = CreateRoom { title: "Council".to_owned(), video_codecs: None };
+        let body = CreateRoom { title: "Council".to_owned(), video_codecs: None, lobby: None };
         let made = self.conference.create_room(body, source(), self.now).expect("a room");
         self.settle();
         made.room

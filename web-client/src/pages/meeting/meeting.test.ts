@@ -61,7 +61,17 @@ function joinedAs(role: Role): Joined {
     you: 'a',
     resume: 'secret',
     resume_s: 60,
-    room: { id: 'r', code: '123456789', title: '', video_codec: 'vp8', url: '' },
+    room: {
+      id: 'r',
+      code: '123456789',
+      title: '',
+      video_codec: 'vp8',
+      url: '',
+      lobby: 'off',
+      locked: false,
+      allowed: { microphone: true, camera: true, screen: true, chat: true },
+      spotlight: [],
+    },
     participants: [
       { id: 'a', name: 'Ada', kind: 'browser', role, publishing: {}, connected: true },
     ],
