@@ -33,8 +33,8 @@ fn w1_a_token_gives_its_role_in_its_room_and_no_other() {
     assert_eq!(participants[0].role, Role::Moderator);
 
     for bad in [
-        Claims { exp: world.now.unix_s - 31, ..claims.clone() },
-        Claims { nbf: world.now.unix_s + 60, ..claims.clone() },
+        Claims { exp: world.now.unix_s() - 31, ..claims.clone() },
+        Claims { nbf: world.now.unix_s() + 60, ..claims.clone() },
         Claims { aud: broletto_signaling_core::Audience::One("x".to_owned()), ..claims.clone() },
         Claims { tenant: Some("another".to_owned()), ..claims.clone() },
         Claims { room: "missing".to_owned(), ..claims.clone() },

@@ -45,7 +45,7 @@ impl World {
 
     pub fn with(config: Config) -> Self {
         #[allow(clippy::disallowed_methods)] // Any start will do: only differences count.
-        let now = Now { instant: Instant::now(), unix_s: 1_800_000_000 };
+        let now = Now { instant: Instant::now(), unix_ms: 1_800_000_000_000 };
         let conference = Conference::new(config.clone(), Box::new(open_token), [1; 32], [], now);
         let mut world = World {
             conference: conference.expect("there is nothing to read"),
@@ -100,7 +100,8 @@ impl World {
     }
 
     fn pass_to(&mut self, instant: Instant) {
-        self.now.unix_s += (instant - self.now.instant).as_secs();
+        let passed = instant - self.now.instant;
+        self.now.unix_ms += u64::try_from(passed.as_millis()).expect("tests do not last so long");
         self.now.instant = instant;
     }
 
