@@ -13,7 +13,7 @@ use broletto_control::{
 use broletto_protocol::parse::client_frame;
 use broletto_protocol::rest::{CreateRoom, Room};
 use broletto_protocol::server::{ErrorCode, ServerMessage};
-use broletto_protocol::{Publishing, ServerFrame};
+use broletto_protocol::{Publishing, Role, ServerFrame};
 use broletto_signaling_core::{Claims, Conference, Config, ConnectionId, Event, Now, Output, TokenError};
 use serde_json::{Value, json};
 
@@ -149,6 +149,30 @@ impl World {
         let made = self.conference.create_room(body, source(), self.now).expect("a room");
         self.settle();
         made.room
+    }
+
+    /// A room, and what its moderator's token says.
+    pub fn room_and_token(&mut self) -> (String, Claims) {
+        let made = self.conference.create_room(CreateRoom::default(), source(), self.now).expect("a room");
+        self.settle();
+        (made.room.id, made.moderator)
+    }
+
+    /// A room with a moderator in it, who has changed it as `set` says.
+    pub fn moderated(&mut self, set: Value) -> (String, Claims, Member) {
+        let (room, claims) = self.room_and_token();
+        let moderator = self.join_as(&claims, Role::Moderator);
+        let mut message = set;
+        message["type"] = "set_room".into();
+        assert_eq!(self.ask(moderator.connection, message), ServerMessage::Ok);
+        self.news(moderator.connection);
+        (room, claims, moderator)
+    }
+
+    pub fn join_as(&mut self, claims: &Claims, role: Role) -> Member {
+        let connection = self.connect();
+        let reply = self.ask(connection, join_by_token(&Claims { role, ..claims.clone() }));
+        Member::of(connection, &reply)
     }
 
     pub fn connect(&mut self) -> ConnectionId {
