@@ -64,7 +64,7 @@ impl Default for Config {
             public_url: "http://localhost:8080".to_owned(),
             audience: "broletto".to_owned(),
             ice_servers: Vec::new(),
-            video_codecs: vec![Codec::H264, Codec::Vp8],
+            video_codecs: vec![Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1],
             moderator_token_lifetime: Duration::from_secs(30 * 24 * 3600),
             resume_grace: Duration::from_secs(30),
             room_lifetime: Duration::from_secs(30 * 24 * 3600),

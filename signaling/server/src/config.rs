@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use broletto_sfu_server::config::{Announced, LimitsConfig};
 use broletto_sfu_server::{ControlConfig, SfuConfig};
+use broletto_protocol::Codec;
+use broletto_signaling_core::Config as ConferenceConfig;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -78,6 +80,8 @@ pub struct Https {
 #[serde(deny_unknown_fields, default)]
 pub struct Rooms {
     pub create: WhoCreates,
+    /// What is forwarded, in order of preference: the codecs of a room that is made without a list.
+    pub video_codecs: Vec<Codec>,
     /// Rooms that one source address may make in an hour.
     pub created_per_hour_max: u32,
 }
@@ -226,7 +230,8 @@ impl Default for Http {
 
 impl Default for Rooms {
     fn default() -> Self {
-        Rooms { create: WhoCreates::Anyone, created_per_hour_max: 300 }
+        let video_codecs = ConferenceConfig::default().video_codecs;
+        Rooms { create: WhoCreates::Anyone, video_codecs, created_per_hour_max: 300 }
     }
 }
 
