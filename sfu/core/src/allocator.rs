@@ -7,6 +7,7 @@
 
 use broletto_control::{Content, VideoSize};
 
+use crate::codec::targets::SPATIAL_LAYERS_MAX;
 use crate::packet::ENCODINGS_MAX;
 use crate::selector::Layer;
 
@@ -38,12 +39,25 @@ const TEMPORAL_PERCENT: [&[u64]; 4] = [&[100], &[60, 100], &[40, 60, 100], &[25,
 pub struct Encoding {
     /// As in [`crate::packet::IncomingPacket`].
     pub index: u8,
+    /// The spatial layer of it that this is, or [`Layer::SPATIAL_MAX`]: all of it. Each spatial layer is
+    /// a step of its own.
+    pub spatial: u8,
     /// None until a key frame told.
     pub size: Option<VideoSize>,
-    /// With all temporal layers, headers included. None until it was measured.
+    /// With all temporal layers, and with what is needed of the spatial layers below; headers included. None until it was measured.
     pub bitrate_bps: Option<u64>,
     /// 1 to 4; 1 when there is nothing to leave out.
     pub temporal_layers: u8,
+}
+
+impl Encoding {
+    fn layer(&self, temporal: u8) -> Layer {
+        Layer { encoding: self.index, spatial: self.spatial, temporal }
+    }
+
+    fn whole(&self) -> Layer {
+        self.layer(Layer::TEMPORAL_MAX)
+    }
 }
 
 /// What one consumer would like.
@@ -52,7 +66,7 @@ pub struct Demand<'a> {
     pub content: Content,
     /// In device pixels; None: as large as comes.
     pub tile: Option<VideoSize>,
-    /// In the order of their indexes. Empty: the source sends nothing.
+    /// In the order of their indexes and spatial layers. Empty: the source sends nothing.
     pub encodings: &'a [Encoding],
     /// What is sent now.
     pub current: Option<Layer>,
@@ -152,8 +166,9 @@ struct Step {
     bitrate_bps: u64,
 }
 
-/// All temporal layers of the smallest encoding one by one, and the larger encodings whole.
-const STEPS_MAX: usize = 4 + ENCODINGS_MAX - 1;
+/// All temporal layers of the smallest encoding one by one, and the larger encodings and spatial
+/// layers whole.
+const STEPS_MAX: usize = 4 + ENCODINGS_MAX * SPATIAL_LAYERS_MAX as usize - 1;
 
 /// What one demand may get, from little to all, and how much of it it has.
 struct Allotment {
@@ -209,7 +224,7 @@ impl Allotment {
 fn audio_steps(demand: &Demand<'_>) -> Vec<Step> {
     let encoding = demand.encodings.first();
     let step = encoding.map(|encoding| Step {
-        layer: Layer::whole(encoding.index),
+        layer: encoding.whole(),
         bitrate_bps: encoding.bitrate_bps.unwrap_or(AUDIO_BPS).max(AUDIO_BPS_MIN),
     });
     step.into_iter().collect()
@@ -222,26 +237,24 @@ fn useful_bps(demand: &Demand<'_>) -> u64 {
 
 fn video_steps(demand: &Demand<'_>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::with_capacity(STEPS_MAX);
-    let wanted = wanted_encoding(demand);
-    for encoding in
-        demand.encodings.iter().take_while(|encoding| wanted.is_some_and(|top| encoding.index <= top))
-    {
-        let index = usize::from(encoding.index).min(ENCODINGS_MAX - 1);
-        let whole_bps = encoding.bitrate_bps.unwrap_or(UNMEASURED_BPS[index]);
+    let wanted = wanted_encodings(demand);
+    for (nth, encoding) in demand.encodings.iter().take(wanted).enumerate() {
+        let step = usize::from(encoding.index).max(nth).min(ENCODINGS_MAX - 1);
+        let whole_bps = encoding.bitrate_bps.unwrap_or(UNMEASURED_BPS[step]);
         let layers = TEMPORAL_PERCENT[usize::from(encoding.temporal_layers.clamp(1, 4)) - 1];
         if steps.is_empty() {
             for (temporal, percent) in layers.iter().take(layers.len() - 1).enumerate() {
-                let layer = Layer { encoding: encoding.index, temporal: temporal as u8 };
+                let layer = encoding.layer(temporal as u8);
                 steps.push(Step { layer, bitrate_bps: whole_bps * percent / 100 });
             }
         }
-        steps.push(Step { layer: Layer::whole(encoding.index), bitrate_bps: whole_bps });
+        steps.push(Step { layer: encoding.whole(), bitrate_bps: whole_bps });
     }
     steps
 }
 
-/// The smallest encoding that covers the tile; the largest there is if none does.
-fn wanted_encoding(demand: &Demand<'_>) -> Option<u8> {
+/// How many encodings there are up to the smallest one that covers the tile; all, if none does.
+fn wanted_encodings(demand: &Demand<'_>) -> usize {
     let covers = |encoding: &&Encoding| match (demand.tile, encoding.size) {
         (Some(tile), Some(size)) => {
             let reaches =
@@ -250,8 +263,8 @@ fn wanted_encoding(demand: &Demand<'_>) -> Option<u8> {
         }
         _ => false,
     };
-    let covering = demand.encodings.iter().find(covers);
-    covering.or(demand.encodings.last()).map(|encoding| encoding.index)
+    let covering = demand.encodings.iter().position(|encoding| covers(&encoding));
+    covering.map_or(demand.encodings.len(), |position| position + 1)
 }
 
 #[cfg(test)]
@@ -262,7 +275,8 @@ mod tests {
 
     const fn encoding(index: u8, width: u16, kbps: u64) -> Encoding {
         let size = VideoSize { width, height: width / 16 * 9 };
-        Encoding { index, size: Some(size), bitrate_bps: Some(kbps * 1_000), temporal_layers: 1 }
+        let spatial = Layer::SPATIAL_MAX;
+        Encoding { index, spatial, size: Some(size), bitrate_bps: Some(kbps * 1_000), temporal_layers: 1 }
     }
 
     /// H.264 in three sizes, as a 720p camera sends it.
@@ -367,8 +381,8 @@ mod tests {
     fn temporal_layers_are_the_lowest_steps() {
         let vp8 = CAMERA.map(|encoding| Encoding { temporal_layers: 3, ..encoding });
         for (estimate_kbps, layer) in [
-            (70, Layer { encoding: 0, temporal: 0 }),
-            (110, Layer { encoding: 0, temporal: 1 }),
+            (70, Layer { temporal: 0, ..Layer::whole(0) }),
+            (110, Layer { temporal: 1, ..Layer::whole(0) }),
             (180, Layer::whole(0)),
             (600, Layer::whole(1)),
         ] {

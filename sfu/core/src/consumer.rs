@@ -8,7 +8,9 @@ use str0m::Rtc;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::{Ssrc, Vp8Descriptor, Vp8Patch};
 
+use crate::codec::dependency::Structure;
 use crate::egress::{self, Outgoing};
+use crate::extension::Leaves;
 use crate::packet::IncomingPacket;
 use crate::rewriter::{Rewriter, Rewritten};
 use crate::selector::{Layer, Selection, Selector};
@@ -24,6 +26,9 @@ pub(crate) struct Packet {
     pub payload: Arc<[u8]>,
     /// Of VP8: where its numbers are.
     pub vp8: Option<Vp8Descriptor>,
+    /// Its dependency descriptor, and the structure that tells what the parts of it mean.
+    pub descriptor: Option<Arc<[u8]>>,
+    pub structure: Option<Arc<Structure>>,
 }
 
 /// The payload type under which the peer takes each codec on one m-line. None: it does not.
@@ -32,6 +37,8 @@ pub(crate) struct PayloadTypes {
     pub opus: Option<Pt>,
     pub h264: Option<Pt>,
     pub vp8: Option<Pt>,
+    pub vp9: Option<Pt>,
+    pub av1: Option<Pt>,
 }
 
 impl PayloadTypes {
@@ -40,7 +47,8 @@ impl PayloadTypes {
             Codec::Opus => self.opus,
             Codec::H264 => self.h264,
             Codec::Vp8 => self.vp8,
-            Codec::Vp9 | Codec::Av1 => None,
+            Codec::Vp9 => self.vp9,
+            Codec::Av1 => self.av1,
         }
     }
 }
@@ -58,10 +66,14 @@ pub(crate) struct Consumer {
     pub notified: Option<ProducerId>,
     pub payload_types: PayloadTypes,
     pub ssrc: Option<Ssrc>,
+    /// Whether the peer takes dependency descriptors.
+    pub takes_descriptors: bool,
     selector: Selector,
     rewriter: Rewriter,
     /// Of the picture that the receiver has: another one starts with a key frame.
     codec: Option<Codec>,
+    /// Decode targets that the receiver was told are active. None: nothing but the structure was.
+    active: Option<u32>,
 }
 
 impl Consumer {
@@ -78,9 +90,11 @@ impl Consumer {
             notified: None,
             payload_types: PayloadTypes::default(),
             ssrc: None,
+            takes_descriptors: false,
             selector: Selector::default(),
             rewriter: Rewriter::new(clock_rate, sequence_number, timestamp),
             codec: None,
+            active: None,
         }
     }
 
@@ -156,6 +170,7 @@ impl Consumer {
                         nackable: !self.audio,
                         payload: Arc::default(),
                         vp8: None,
+                        descriptor: None,
                     },
                 );
                 return true;
@@ -169,16 +184,60 @@ impl Consumer {
                 payload_type,
                 sequence_number: rewritten.sequence_number,
                 timestamp: rewritten.timestamp,
-                marker: packet.marker,
+                marker: packet.marker || self.ends_picture(packet),
                 captured_at: packet.captured_at,
                 audio_level: packet.audio_level,
                 nackable: !self.audio,
-                payload: packet.payload.clone(),
+                payload: payload(packet, &rewritten),
                 vp8: vp8_patch(packet, &rewritten),
+                descriptor: self.descriptor(packet, &rewritten),
             },
         );
         true
     }
+
+    /// Of the layers above, whose last packet has the marker, the receiver gets nothing.
+    fn ends_picture(&self, packet: &Packet) -> bool {
+        let info = &packet.incoming.info;
+        info.frame_end && self.selector.spatial_layer() == Some(info.spatial_layer)
+    }
+
+    /// H.264 and VP8 say all that is needed in their payloads, unless these are encrypted.
+    fn descriptor(&mut self, packet: &Packet, rewritten: &Rewritten) -> Option<Leaves> {
+        if !self.takes_descriptors || !matches!(packet.codec, Codec::Vp9 | Codec::Av1) {
+            return None;
+        }
+        let place = packet.incoming.info.descriptor?;
+        let frame_number = rewritten.frame_number?;
+        let mut active = None;
+        if let Some(structure) =
+            packet.structure.as_ref().filter(|_| place.first_of_frame || place.has_active())
+        {
+            let source = structure.decode_targets(packet.incoming.info.active);
+            let served = structure.decode_targets(self.selector.served()) & source;
+            let told =
+                if place.has_structure { structure.all() } else { self.active.unwrap_or(structure.all()) };
+            if served != told || place.has_active() {
+                active = Some(served);
+            }
+            self.active = Some(served);
+        }
+        Some(Leaves { bytes: packet.descriptor.clone()?, place, frame_number, active })
+    }
+}
+
+/// The payload with the receiver's numbers. VP8's are written into the datagram on its way out, for
+/// which str0m has a patch. VP9's are not, so a payload whose numbers are not those of its source (a
+/// receiver's first source keeps its own) has to be copied.
+fn payload(packet: &Packet, rewritten: &Rewritten) -> Arc<[u8]> {
+    if let (Some(ids), Some(rewrite)) = (&packet.incoming.info.vp9, &rewritten.vp9)
+        && rewrite.changes(ids)
+    {
+        let mut payload: Arc<[u8]> = packet.payload.as_ref().into();
+        rewrite.apply(ids, Arc::make_mut(&mut payload));
+        return payload;
+    }
+    packet.payload.clone()
 }
 
 fn vp8_patch(packet: &Packet, rewritten: &Rewritten) -> Option<Vp8Patch> {

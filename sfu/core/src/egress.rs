@@ -8,6 +8,8 @@ use str0m::Rtc;
 use str0m::media::Pt;
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, Vp8Patch};
 
+use crate::extension::{self, Leaves};
+
 /// A packet as its receiver is to see it.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -25,6 +27,8 @@ pub(crate) struct Outgoing {
     pub nackable: bool,
     pub payload: Arc<[u8]>,
     pub vp8: Option<Vp8Patch>,
+    /// Its dependency descriptor, for peers that take it.
+    pub descriptor: Option<Leaves>,
 }
 
 /// Header extensions are built afresh: what the publisher wrote into its own is nobody's business.
@@ -37,6 +41,9 @@ pub(crate) fn write(rtc: &mut Rtc, outgoing: Outgoing) {
     if let Some((level, voice)) = outgoing.audio_level {
         extensions.audio_level = Some(-(level.min(127) as i8));
         extensions.voice_activity = Some(voice);
+    }
+    if let Some(descriptor) = outgoing.descriptor {
+        extension::leave(&mut extensions, descriptor);
     }
     let packet = RtpWrite::new(
         outgoing.payload_type,

@@ -12,6 +12,7 @@ pub mod codec;
 mod consumer;
 mod demux;
 mod egress;
+mod extension;
 pub mod io;
 pub mod key_frame;
 pub mod node;

@@ -7,9 +7,10 @@ use str0m::media::{Mid, Rid};
 use str0m::rtp::Ssrc;
 
 use crate::allocator;
-use crate::codec::PacketInfo;
+use crate::codec::targets::SPATIAL_LAYERS_MAX;
+use crate::codec::{Inspector, PacketInfo};
 use crate::key_frame::KeyFrameRequests;
-use crate::selector::SILENCE_MAX;
+use crate::selector::{Layer, SILENCE_MAX};
 use crate::stats::RateMeter;
 
 /// A producer of which nothing came for so long is not live. A muted microphone still sends
@@ -46,27 +47,27 @@ pub(crate) struct Encoding {
     pub rid: Option<Rid>,
     pub ssrc: Option<Ssrc>,
     pub key_frames: KeyFrameRequests,
-    pub size: Option<VideoSize>,
-    meter: RateMeter,
-    packet_at: Option<Instant>,
-    /// Since when it flows.
-    appeared_at: Option<Instant>,
+    pub inspector: Inspector,
+    /// Of all of it.
+    size: Option<VideoSize>,
+    spatial: [SpatialLayer; SPATIAL_LAYERS_MAX as usize],
     /// Highest temporal layer seen, plus one.
     temporal_layers: u8,
 }
 
-impl Encoding {
-    fn new(rid: Option<Rid>, now: Instant) -> Self {
-        Encoding {
-            rid,
-            ssrc: None,
-            key_frames: KeyFrameRequests::default(),
-            size: None,
-            meter: RateMeter::new(now),
-            packet_at: None,
-            appeared_at: None,
-            temporal_layers: 1,
-        }
+/// A spatial layer of an encoding; the only one where there are none to tell apart.
+#[derive(Debug)]
+struct SpatialLayer {
+    /// What a receiver of it gets: with what it needs of the layers below.
+    meter: RateMeter,
+    packet_at: Option<Instant>,
+    /// Since when it flows.
+    appeared_at: Option<Instant>,
+}
+
+impl SpatialLayer {
+    fn new(now: Instant) -> Self {
+        SpatialLayer { meter: RateMeter::new(now), packet_at: None, appeared_at: None }
     }
 
     /// None until it flowed for as long as the meter looks back.
@@ -80,6 +81,31 @@ impl Encoding {
             (Some(packet_at), Some(latest)) => latest.saturating_duration_since(packet_at) <= SILENCE_MAX,
             _ => false,
         }
+    }
+}
+
+impl Encoding {
+    fn new(rid: Option<Rid>, now: Instant) -> Self {
+        Encoding {
+            rid,
+            ssrc: None,
+            key_frames: KeyFrameRequests::default(),
+            inspector: Inspector::default(),
+            size: None,
+            spatial: std::array::from_fn(|_| SpatialLayer::new(now)),
+            temporal_layers: 1,
+        }
+    }
+
+    /// The size of each spatial layer, from the smallest, with what was measured of it.
+    fn layers(&mut self) -> impl Iterator<Item = (u8, Option<VideoSize>, &mut SpatialLayer)> {
+        let (inspector, size) = (&self.inspector, self.size);
+        let count = inspector.spatial_layers();
+        let layers = self.spatial.iter_mut().take(usize::from(count)).zip(0u8..);
+        layers.map(move |(layer, index)| {
+            let whole = if count == 1 { size } else { None };
+            (index, whole.or_else(|| inspector.size_of(index)), layer)
+        })
     }
 }
 
@@ -120,16 +146,23 @@ impl Producer {
         self.content.is_audio()
     }
 
-    /// Whether the encoding did not flow before.
+    /// Whether the encoding, or the spatial layer of it, did not flow before.
     pub fn note_packet(&mut self, encoding: usize, info: &PacketInfo, bytes: usize, now: Instant) -> bool {
         let encoding = &mut self.encodings[encoding];
-        let appeared = !encoding.flows(Some(now));
-        if appeared {
-            encoding.appeared_at = Some(now);
+        let mut appeared = false;
+        if let Some(layer) = encoding.spatial.get_mut(usize::from(info.spatial_layer)) {
+            appeared = !layer.flows(Some(now));
+            if appeared {
+                layer.appeared_at = Some(now);
+            }
+            layer.packet_at = Some(now);
         }
         self.packet_at = Some(now);
-        encoding.packet_at = Some(now);
-        encoding.meter.add(bytes, now);
+        for (index, _, layer) in encoding.layers() {
+            if info.needed.has(index, Layer::TEMPORAL_MAX) {
+                layer.meter.add(bytes, now);
+            }
+        }
         encoding.temporal_layers = encoding.temporal_layers.max(info.temporal_layer + 1).min(4);
         if info.key_frame {
             encoding.key_frames.handle_key_frame(now);
@@ -147,23 +180,27 @@ impl Producer {
     /// What flows now, for the allocator.
     pub fn flowing(&mut self, now: Instant) -> Vec<allocator::Encoding> {
         let latest = self.packet_at.filter(|at| now.saturating_duration_since(*at) < LIVE_FOR);
-        let encodings = self.encodings.iter_mut().enumerate();
-        encodings
-            .filter(|(_, encoding)| encoding.flows(latest))
-            .map(|(index, encoding)| allocator::Encoding {
-                index: index as u8,
-                size: encoding.size,
-                bitrate_bps: encoding.measured_bps(now),
-                temporal_layers: encoding.temporal_layers,
-            })
-            .collect()
+        let mut flowing = Vec::new();
+        for (index, encoding) in self.encodings.iter_mut().enumerate() {
+            let temporal_layers = encoding.temporal_layers;
+            let top = encoding.inspector.spatial_layers() - 1;
+            for (spatial, size, layer) in encoding.layers().filter(|(_, _, layer)| layer.flows(latest)) {
+                flowing.push(allocator::Encoding {
+                    index: index as u8,
+                    spatial: if spatial == top { Layer::SPATIAL_MAX } else { spatial },
+                    size,
+                    bitrate_bps: layer.measured_bps(now),
+                    temporal_layers,
+                });
+            }
+        }
+        flowing
     }
 
     pub fn stats(&mut self, now: Instant) -> ProducerStats {
-        let layers = self
-            .encodings
-            .iter_mut()
-            .map(|encoding| LayerState { size: encoding.size, bitrate_bps: encoding.meter.bitrate_bps(now) });
+        let layers = self.encodings.iter_mut().flat_map(Encoding::layers);
+        let layers =
+            layers.map(|(_, size, layer)| LayerState { size, bitrate_bps: layer.meter.bitrate_bps(now) });
         ProducerStats { producer: self.id, codec: self.codec, layers: layers.collect() }
     }
 

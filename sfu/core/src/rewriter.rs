@@ -11,14 +11,16 @@
 //! ```
 //!
 //! [`Renumbering`] keeps this for sequence numbers, and for the picture ids of VP8, where a frame
-//! that was left out would otherwise look like one still to wait for.
+//! that was left out would otherwise look like one still to wait for. The picture ids of VP9 and the
+//! frame numbers of dependency descriptors keep their gaps, because frames refer to each other by
+//! differences: [`Shift`] moves them as a whole.
 
 use std::time::Instant;
 
 use thiserror::Error;
 
-use crate::codec::Vp8Ids;
-use crate::codec::vp8::{PICTURE_ID_MAX, PICTURE_ID_SHORT_MAX, PictureId, Vp8Rewrite};
+use crate::codec::Ids;
+use crate::codec::ids::{IdRewrite, PICTURE_ID_MAX, PICTURE_ID_SHORT_MAX, PictureId};
 use crate::packet::IncomingPacket;
 
 /// How far back a late packet still finds its number: 1024 packets, 128 VP8 frames.
@@ -35,7 +37,10 @@ pub struct Rewritten {
     /// Extended: it starts below 32,768 and never wraps.
     pub sequence_number: u64,
     pub timestamp: u32,
-    pub vp8: Option<Vp8Rewrite>,
+    pub vp8: Option<IdRewrite>,
+    pub vp9: Option<IdRewrite>,
+    /// Of its dependency descriptor.
+    pub frame_number: Option<u16>,
 }
 
 /// A packet without payload that fills a gap left for a packet which will not be sent.
@@ -71,6 +76,9 @@ pub struct Rewriter {
     /// Output minus input, wrapping. None until the present source has sent one.
     tl0_offset: Option<u8>,
     tl0_next: u8,
+    vp9_pictures: Shift,
+    vp9_tl0: Shift,
+    frame_numbers: Shift,
 }
 
 impl Rewriter {
@@ -87,6 +95,9 @@ impl Rewriter {
             pictures_started: false,
             tl0_offset: None,
             tl0_next: 0,
+            vp9_pictures: Shift::new(PICTURE_ID_MAX),
+            vp9_tl0: Shift::new(u8::MAX.into()),
+            frame_numbers: Shift::new(u16::MAX),
         }
     }
 
@@ -101,6 +112,9 @@ impl Rewriter {
         self.sequence.restart(packet.sequence_number);
         self.pictures_started = false;
         self.tl0_offset = None;
+        self.vp9_pictures.restart();
+        self.vp9_tl0.restart();
+        self.frame_numbers.restart();
         self.rewrite(packet, now).expect("the number at which a source starts is free")
     }
 
@@ -111,13 +125,15 @@ impl Rewriter {
             Some(ids) => Some(self.rewrite_vp8(&ids)?),
             None => None,
         };
+        let vp9 = packet.info.vp9.map(|ids| self.rewrite_vp9(&ids));
+        let frame_number = packet.info.descriptor.map(|place| self.frame_numbers.shift(place.frame_number));
         self.sequence.take(packet.sequence_number);
 
         let timestamp = packet.timestamp.wrapping_add(self.timestamp_offset);
         if self.latest.is_none_or(|(latest, _)| timestamp.wrapping_sub(latest).cast_signed() > 0) {
             self.latest = Some((timestamp, now));
         }
-        Ok(Rewritten { sequence_number, timestamp, vp8 })
+        Ok(Rewritten { sequence_number, timestamp, vp8, vp9, frame_number })
     }
 
     /// A packet of the present source that the receiver is not to get. If a gap was left for it,
@@ -134,7 +150,7 @@ impl Rewriter {
         Some(Filler { sequence_number, timestamp: packet.timestamp.wrapping_add(self.timestamp_offset) })
     }
 
-    fn rewrite_vp8(&mut self, ids: &Vp8Ids) -> Result<Vp8Rewrite, NotSent> {
+    fn rewrite_vp8(&mut self, ids: &Ids) -> Result<IdRewrite, NotSent> {
         let picture_id = match ids.picture_id {
             Some(id) => Some(self.rewrite_picture_id(id)?),
             None => None,
@@ -148,7 +164,16 @@ impl Rewriter {
             }
             output
         });
-        Ok(Vp8Rewrite { picture_id, tl0_pic_idx })
+        Ok(IdRewrite { picture_id, tl0_pic_idx })
+    }
+
+    fn rewrite_vp9(&mut self, ids: &Ids) -> IdRewrite {
+        let picture_id = ids.picture_id.map(|id| {
+            let output = self.vp9_pictures.shift(id.value);
+            if id.long { output } else { output & PICTURE_ID_SHORT_MAX }
+        });
+        let tl0_pic_idx = ids.tl0_pic_idx.map(|tl0| self.vp9_tl0.shift(tl0.value.into()) as u8);
+        IdRewrite { picture_id, tl0_pic_idx }
     }
 
     fn rewrite_picture_id(&mut self, id: PictureId) -> Result<u16, NotSent> {
@@ -285,6 +310,40 @@ fn chunks<const WORDS: usize>(from: u64, to: u64) -> impl Iterator<Item = (usize
         let high = (to - index * 64).min(64);
         (index as usize % WORDS, u64::MAX >> (64 - (high - low)) << low)
     })
+}
+
+/// Numbers of a few bits that keep their differences within a source, and go on after the highest
+/// one with the next source. The first source keeps its numbers, so that nothing needs to be written.
+#[derive(Debug)]
+struct Shift {
+    mask: u16,
+    /// Output minus input. None: the present source has sent no number yet.
+    offset: Option<u16>,
+    /// One past the highest output. None: there was none.
+    next: Option<u16>,
+}
+
+impl Shift {
+    /// Numbers of as many bits as are set in `mask`, the lowest ones.
+    fn new(mask: u16) -> Self {
+        Shift { mask, offset: None, next: None }
+    }
+
+    fn restart(&mut self) {
+        self.offset = None;
+    }
+
+    fn shift(&mut self, input: u16) -> u16 {
+        let first = self.next.unwrap_or(input);
+        let offset = *self.offset.get_or_insert(first.wrapping_sub(input));
+        let output = input.wrapping_add(offset) & self.mask;
+        let next = output.wrapping_add(1) & self.mask;
+        let ahead = next.wrapping_sub(first) & self.mask;
+        if self.next.is_none() || (1..=self.mask / 2).contains(&ahead) {
+            self.next = Some(next);
+        }
+        output
+    }
 }
 
 #[cfg(test)]

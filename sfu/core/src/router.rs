@@ -16,9 +16,9 @@ use str0m::media::Mid;
 use str0m::rtp::{RtpPacket, Vp8Descriptor};
 
 use crate::allocator::{self, Demand};
-use crate::codec;
 use crate::consumer::Packet;
 use crate::demux::{Demux, Kind, SessionKey};
+use crate::extension;
 use crate::io::Received;
 use crate::key_frame::Reason;
 use crate::outbox::Outbox;
@@ -230,10 +230,13 @@ impl Router {
             cx.outbox.stats.dropped.paused += 1;
             return;
         }
-        let Ok(info) = codec::inspect(codec, &packet.payload) else {
+        let descriptor = extension::came(&packet.header.ext_vals);
+        let inspector = &mut producer.encodings[stream.encoding].inspector;
+        let Ok(info) = inspector.inspect(codec, &packet.payload, descriptor.as_deref()) else {
             cx.outbox.stats.dropped.payload_malformed += 1;
             return;
         };
+        let structure = descriptor.as_ref().and(inspector.structure().cloned());
         let appeared = producer.note_packet(stream.encoding, &info, packet.payload.len(), cx.now);
         if producer.codec.replace(codec) != Some(codec) {
             self.sources_stale = true;
@@ -262,6 +265,8 @@ impl Router {
             captured_at: packet.timestamp,
             vp8: (codec == Codec::Vp8).then(|| Vp8Descriptor::parse(&packet.payload).ok()).flatten(),
             payload: packet.payload,
+            descriptor,
+            structure,
         };
         self.fan_out(stream.producer, &packet, cx);
     }

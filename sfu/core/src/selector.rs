@@ -1,29 +1,35 @@
-//! Which packets of its source a consumer gets: one encoding of it, up to one temporal layer.
+//! Which packets of its source a consumer gets: one encoding of it, up to one spatial and one
+//! temporal layer.
 //!
-//! A switch to another encoding happens at that encoding's key frame; until then the present one
-//! goes on. An encoding that does not come (browsers send no large one when the picture is small or
-//! the machine is slow) is not waited for.
+//! Encodings and spatial layers are steps of one ladder. A switch to another encoding happens at that
+//! encoding's key frame; to another spatial layer, at the next picture with which the receiver can
+//! decode it: a key picture, or any if it has all that the layer needs. Until then the present one
+//! goes on. A step that does not come (browsers send no large one when the picture is small or the
+//! machine is slow) is not waited for.
 
 use std::time::{Duration, Instant};
 
+use crate::codec::targets::{SPATIAL_LAYERS_MAX, TEMPORAL_LAYERS_MAX, Targets};
 use crate::packet::{ENCODINGS_MAX, IncomingPacket};
 
-/// How long an encoding may be silent while others flow, before it counts as not sent.
+/// How long a step may be silent while others flow, before it counts as not sent.
 pub const SILENCE_MAX: Duration = Duration::from_millis(500);
 
-/// An encoding, and the highest of its temporal layers that is wanted.
+/// An encoding, and the highest of its spatial and temporal layers that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Layer {
     pub encoding: u8,
+    pub spatial: u8,
     pub temporal: u8,
 }
 
 impl Layer {
-    pub const TEMPORAL_MAX: u8 = 3;
+    pub const SPATIAL_MAX: u8 = SPATIAL_LAYERS_MAX - 1;
+    pub const TEMPORAL_MAX: u8 = TEMPORAL_LAYERS_MAX - 1;
 
     /// All of an encoding.
     pub fn whole(encoding: u8) -> Self {
-        Layer { encoding, temporal: Self::TEMPORAL_MAX }
+        Layer { encoding, spatial: Self::SPATIAL_MAX, temporal: Self::TEMPORAL_MAX }
     }
 }
 
@@ -44,6 +50,10 @@ pub enum Selection {
 pub struct Selector {
     target: Option<Layer>,
     current: Option<Layer>,
+    /// What the receiver could decode from here on, for it got all that is needed.
+    complete: Targets,
+    /// Timestamp of the newest picture of the present encoding.
+    picture: u32,
     seen: [Seen; ENCODINGS_MAX],
     /// How many encodings the source has.
     encodings: u8,
@@ -51,11 +61,16 @@ pub struct Selector {
     latest_at: Option<Instant>,
 }
 
+/// Of an encoding.
 #[derive(Debug, Default, Clone, Copy)]
 struct Seen {
     sequence_number: Option<u64>,
-    /// When the first packet of another encoding came after the last of this one.
-    others_since: Option<Instant>,
+    /// When the first packet of another step came after the last of this one, for each spatial layer.
+    others_since: [Option<Instant>; SPATIAL_LAYERS_MAX as usize],
+    /// How many spatial layers there are, less one.
+    spatial_top: u8,
+    /// Spatial layers that the source does not serve just now.
+    inactive: [bool; SPATIAL_LAYERS_MAX as usize],
 }
 
 impl Selector {
@@ -82,10 +97,28 @@ impl Selector {
         self.current
     }
 
+    /// The highest spatial layer that is being sent.
+    pub fn spatial_layer(&self) -> Option<u8> {
+        self.current.map(|current| self.spatial_of(current))
+    }
+
+    /// The targets that the receiver can decode of what is being sent.
+    pub fn served(&self) -> Targets {
+        let Some(current) = self.current else { return Targets::NONE };
+        let served = Targets::up_to(self.spatial_of(current), current.temporal);
+        self.complete.without(Targets::ALL.without(served))
+    }
+
     /// The encoding whose key frame is waited for.
     pub fn key_frame_wanted(&self) -> Option<u8> {
         let goal = self.goal()?;
-        self.current.is_none_or(|current| current.encoding != goal).then_some(goal)
+        let is_wanted = self.current.is_none_or(|current| {
+            let spatial = self.spatial_of(goal);
+            current.encoding != goal.encoding
+                || self.spatial_of(current) != spatial
+                    && self.complete.highest_temporal(spatial, Layer::TEMPORAL_MAX).is_none()
+        });
+        is_wanted.then_some(goal.encoding)
     }
 
     pub fn select(&mut self, packet: &IncomingPacket, now: Instant) -> Selection {
@@ -97,71 +130,127 @@ impl Selector {
         let info = &packet.info;
 
         // A key frame that begins late would leave out those of its packets that came before.
-        if info.key_frame && newest && self.starts_at(packet.encoding) {
-            self.current = Some(Layer { encoding: packet.encoding, temporal: target.temporal });
+        if info.key_frame && newest && self.starts(packet, target) {
             return Selection::Start;
         }
-        let Some(current) = self.current.as_mut().filter(|current| current.encoding == packet.encoding)
-        else {
+        let Some(mut current) = self.current.filter(|current| current.encoding == packet.encoding) else {
             return Selection::Ignore;
         };
         if info.empty {
             return Selection::Skip;
         }
 
-        current.temporal = current.temporal.min(target.temporal);
-        let next = current.temporal + 1;
-        if info.key_frame {
-            current.temporal = target.temporal;
-        } else if info.temporal_layer == next && next <= target.temporal && joinable(packet) && newest {
-            current.temporal = next;
+        let mut reachable = self.complete;
+        if info.frame_start && newest {
+            if self.complete.has_all(info.joins_if) {
+                reachable = reachable.and(info.joins);
+            }
+            // All the layers of a picture are chosen alike.
+            let begins_picture = self.picture != packet.timestamp || info.key_frame;
+            self.picture = packet.timestamp;
+            if begins_picture {
+                current = self.next(current, target, reachable);
+                self.current = Some(current);
+            }
         }
-        if info.temporal_layer <= current.temporal { Selection::Pass } else { Selection::Skip }
+        if info.needed.has(self.spatial_of(current), current.temporal) {
+            self.complete = reachable;
+            Selection::Pass
+        } else {
+            self.complete = self.complete.without(info.needed);
+            Selection::Skip
+        }
+    }
+
+    /// Whether the stream goes on with this key frame of another encoding.
+    fn starts(&mut self, packet: &IncomingPacket, target: Layer) -> bool {
+        let Some(goal) = self.goal() else { return false };
+        let encoding = packet.encoding;
+        let starts = match self.current {
+            Some(current) => encoding == goal.encoding && encoding != current.encoding,
+            // Any picture at once is better than the right one later.
+            None => encoding <= goal.encoding,
+        };
+        if starts {
+            let spatial = if encoding == goal.encoding { goal.spatial } else { Layer::SPATIAL_MAX };
+            self.current = Some(Layer { encoding, spatial, temporal: target.temporal });
+            self.complete = Targets::ALL;
+            self.picture = packet.timestamp;
+        }
+        starts
+    }
+
+    /// What is sent from a picture on, out of what can be decoded then.
+    fn next(&self, current: Layer, target: Layer, reachable: Targets) -> Layer {
+        let goal = self.goal().filter(|goal| goal.encoding == current.encoding).unwrap_or(current);
+        let reached = [goal.spatial, current.spatial].into_iter().find_map(|spatial| {
+            let layer = Layer { spatial, ..current };
+            let temporal = reachable.highest_temporal(self.spatial_of(layer), target.temporal)?;
+            Some(Layer { temporal, ..layer })
+        });
+        reached.unwrap_or(current)
     }
 
     /// Whether `packet` is the newest of its encoding.
     fn note(&mut self, packet: &IncomingPacket, now: Instant) -> bool {
+        let info = &packet.info;
         for seen in &mut self.seen[..usize::from(self.encodings)] {
-            seen.others_since.get_or_insert(now);
+            for since in &mut seen.others_since[..=usize::from(seen.spatial_top)] {
+                since.get_or_insert(now);
+            }
         }
         self.latest_at = Some(now);
         let seen = &mut self.seen[usize::from(packet.encoding)];
-        seen.others_since = None;
+        if let Some(since) = seen.others_since.get_mut(usize::from(info.spatial_layer)) {
+            *since = None;
+        }
         let newest = seen.sequence_number.is_none_or(|highest| highest < packet.sequence_number);
         if newest {
             seen.sequence_number = Some(packet.sequence_number);
+            seen.spatial_top = info.spatial_layers.clamp(1, SPATIAL_LAYERS_MAX) - 1;
+            if seen.spatial_top > 0 {
+                seen.inactive =
+                    std::array::from_fn(|layer| !info.active.has_any(Targets::from(layer as u8, 0)));
+            }
         }
         newest
     }
 
-    fn starts_at(&self, encoding: u8) -> bool {
-        let Some(goal) = self.goal() else { return false };
-        match self.current {
-            Some(current) => encoding == goal && encoding != current.encoding,
-            // Any picture at once is better than the right one later.
-            None => encoding <= goal,
+    /// The spatial layer that stands for `layer` in an encoding that may have fewer.
+    fn spatial_of(&self, layer: Layer) -> u8 {
+        let seen = self.seen.get(usize::from(layer.encoding));
+        layer.spatial.min(seen.map_or(0, |seen| seen.spatial_top))
+    }
+
+    /// The step to be sent: the target, or else the next smaller one that flows, or else the next
+    /// larger.
+    fn goal(&self) -> Option<Layer> {
+        let target = self.target?;
+        let encoding = target.encoding.min(self.encodings.checked_sub(1)?);
+        let wanted = Layer { encoding, ..target };
+        let wanted = (encoding, self.spatial_of(wanted));
+        let steps = || {
+            let encodings = self.seen[..usize::from(self.encodings)].iter().zip(0u8..);
+            encodings.flat_map(|(seen, encoding)| (0..=seen.spatial_top).map(move |layer| (encoding, layer)))
+        };
+        let flows = |(encoding, layer): &(u8, u8)| self.flows(*encoding, *layer);
+        let below = steps().take_while(|step| *step <= wanted).filter(flows).last();
+        let (encoding, spatial) =
+            below.or_else(|| steps().find(|step| *step > wanted && flows(step))).unwrap_or(wanted);
+        let is_whole = spatial == self.seen[usize::from(encoding)].spatial_top;
+        Some(Layer { encoding, spatial: if is_whole { Layer::SPATIAL_MAX } else { spatial }, ..target })
+    }
+
+    fn flows(&self, encoding: u8, spatial: u8) -> bool {
+        let (seen, layer) = (&self.seen[usize::from(encoding)], usize::from(spatial));
+        if seen.spatial_top > 0 && seen.inactive[layer] {
+            return false;
         }
-    }
-
-    /// The encoding to be sent: the target, or else the next smaller one that flows, or else the
-    /// next larger.
-    fn goal(&self) -> Option<u8> {
-        let target = self.target?.encoding.min(self.encodings.checked_sub(1)?);
-        let flows = |encoding: &u8| self.flows(*encoding);
-        (0..=target).rev().find(flows).or_else(|| (target..self.encodings).find(flows)).or(Some(target))
-    }
-
-    fn flows(&self, encoding: u8) -> bool {
-        match (self.seen[usize::from(encoding)].others_since, self.latest_at) {
+        match (seen.others_since[layer], self.latest_at) {
             (Some(since), Some(latest)) => latest.duration_since(since) <= SILENCE_MAX,
             _ => true,
         }
     }
-}
-
-/// Whether the temporal layer of `packet` may be joined at it: nothing of the layer was needed before.
-fn joinable(packet: &IncomingPacket) -> bool {
-    packet.info.layer_sync && packet.info.frame_start
 }
 
 #[cfg(test)]
@@ -171,6 +260,10 @@ mod tests {
     use Selection::{Ignore, Pass, Skip, Start};
 
     const FRAME: Duration = Duration::from_millis(33);
+
+    fn temporal(temporal: u8) -> Layer {
+        Layer { temporal, ..Layer::whole(0) }
+    }
 
     /// A source with encodings of one packet a frame, and a consumer's selector.
     struct Script {
@@ -192,11 +285,14 @@ mod tests {
         }
 
         fn send_numbered(&mut self, sequence_number: u64, encoding: u8, info: PacketInfo) -> Selection {
-            self.selector.select(&IncomingPacket { encoding, sequence_number, timestamp: 0, info }, self.now)
+            self.selector.select(
+                &IncomingPacket { encoding, sequence_number, timestamp: sequence_number as u32, info },
+                self.now,
+            )
         }
 
         fn key(&mut self, encoding: u8) -> Selection {
-            self.send(encoding, PacketInfo { key_frame: true, frame_start: true, ..PacketInfo::default() })
+            self.send(encoding, PacketInfo::default().starts_anew())
         }
 
         fn delta(&mut self, encoding: u8) -> Selection {
@@ -204,10 +300,8 @@ mod tests {
         }
 
         fn layer(&mut self, encoding: u8, temporal_layer: u8, layer_sync: bool) -> Selection {
-            self.send(
-                encoding,
-                PacketInfo { temporal_layer, layer_sync, frame_start: true, ..PacketInfo::default() },
-            )
+            let info = PacketInfo::default().in_temporal_layer(temporal_layer, layer_sync);
+            self.send(encoding, PacketInfo { frame_start: true, ..info })
         }
 
         /// A second of frames of these encodings.
@@ -313,7 +407,7 @@ mod tests {
     #[test]
     fn a_key_frame_whose_start_comes_late_is_no_start() {
         let mut script = Script::new(1, Some(Layer::whole(0)));
-        let key = PacketInfo { key_frame: true, frame_start: true, ..PacketInfo::default() };
+        let key = PacketInfo::default().starts_anew();
         assert_eq!(script.send_numbered(11, 0, PacketInfo::default()), Ignore);
         assert_eq!(script.send_numbered(10, 0, key), Ignore);
         assert_eq!(script.selector.key_frame_wanted(), Some(0));
@@ -322,18 +416,18 @@ mod tests {
 
     #[test]
     fn temporal_layers_above_the_target_are_left_out() {
-        let mut script = Script::new(1, Some(Layer { encoding: 0, temporal: 1 }));
+        let mut script = Script::new(1, Some(temporal(1)));
         script.key(0);
         let passed = [0, 2, 1, 2].map(|temporal| script.layer(0, temporal, false));
         assert_eq!(passed, [Pass, Skip, Pass, Skip]);
         // Down at once.
-        script.selector.set_target(Some(Layer { encoding: 0, temporal: 0 }));
+        script.selector.set_target(Some(temporal(0)));
         assert_eq!([0, 2, 1, 2].map(|temporal| script.layer(0, temporal, true)), [Pass, Skip, Skip, Skip]);
     }
 
     #[test]
     fn a_temporal_layer_is_joined_where_it_may_be_and_one_at_a_time() {
-        let mut script = Script::new(1, Some(Layer { encoding: 0, temporal: 0 }));
+        let mut script = Script::new(1, Some(temporal(0)));
         script.key(0);
         script.selector.set_target(Some(Layer::whole(0)));
         assert_eq!(script.layer(0, 1, false), Skip);
@@ -348,9 +442,9 @@ mod tests {
 
     #[test]
     fn a_key_frame_joins_all_temporal_layers() {
-        let mut script = Script::new(1, Some(Layer { encoding: 0, temporal: 0 }));
+        let mut script = Script::new(1, Some(temporal(0)));
         script.key(0);
-        script.selector.set_target(Some(Layer { encoding: 0, temporal: 2 }));
+        script.selector.set_target(Some(temporal(2)));
         assert_eq!(script.key(0), Pass);
         assert_eq!([2, 1].map(|temporal| script.layer(0, temporal, false)), [Pass, Pass]);
     }

@@ -408,9 +408,8 @@ impl Worker {
 
 /// A router of video without a codec that we forward would show nothing to anybody.
 fn check_codecs(field: &str, video_codecs: &[Codec]) -> Result<(), ControlError> {
-    let is_known = |codec: &Codec| matches!(codec, Codec::H264 | Codec::Vp8);
-    if video_codecs.is_empty() || video_codecs.iter().any(is_known) {
+    if video_codecs.is_empty() || video_codecs.iter().any(|codec| *codec != Codec::Opus) {
         return Ok(());
     }
-    Err(ControlError::invalid(field, format!("one of them is h264 or vp8, not only {video_codecs:?}")))
+    Err(ControlError::invalid(field, format!("one of them is of video, not only {video_codecs:?}")))
 }

@@ -225,8 +225,9 @@ fn m8_rooms_participants_and_connections_are_capped() {
 
 #[test]
 fn a_room_is_made_as_asked_or_the_field_is_named() {
-    let mut world = World::new();
     use broletto_protocol::Codec::{Av1, H264, Vp8};
+    let config = Config { video_codecs: vec![H264, Vp8], ..Config::default() };
+    let mut world = World::with(config);
     for (title, video_codecs, field) in [
         ("x".repeat(121), None, "title"),
         ("a\nb".to_owned(), None, "title"),

@@ -9,9 +9,10 @@ mod layers;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use broletto_protocol::Lobby;
+use broletto_protocol::{Codec, Lobby};
 use broletto_sfu_server::config::{Announced, LimitsConfig};
 use broletto_sfu_server::{ControlConfig, SfuConfig};
+use broletto_signaling_core::Config as ConferenceConfig;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -79,6 +80,8 @@ pub struct Https {
 #[serde(deny_unknown_fields, default)]
 pub struct Rooms {
     pub create: WhoCreates,
+    /// What is forwarded, in order of preference: the codecs of a room that is made without a list.
+    pub video_codecs: Vec<Codec>,
     /// Rooms that one source address may make in an hour.
     pub created_per_hour_max: u32,
     /// Who waits, in a room that was made without saying.
@@ -229,7 +232,8 @@ impl Default for Http {
 
 impl Default for Rooms {
     fn default() -> Self {
-        Rooms { create: WhoCreates::Anyone, created_per_hour_max: 300, lobby: Lobby::Off }
+        let video_codecs = ConferenceConfig::default().video_codecs;
+        Rooms { create: WhoCreates::Anyone, video_codecs, created_per_hour_max: 300, lobby: Lobby::Off }
     }
 }
 

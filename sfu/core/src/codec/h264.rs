@@ -3,6 +3,7 @@
 
 use broletto_control::VideoSize;
 
+use super::targets::Targets;
 use super::{PacketInfo, PayloadError};
 
 /// NAL unit types: ITU-T H.264 table 7-1, and from 24 on RFC 6184 section 5.2.
@@ -65,6 +66,7 @@ fn see_nal_unit(unit: &[u8], info: &mut PacketInfo) {
     match unit[0] & 0x1f {
         SPS => {
             info.key_frame = true;
+            info.joins = Targets::ALL;
             info.frame_start = true;
             // A decoder may know an SPS that we cannot read, so this is no reason to drop it.
             info.size = sps_size(&unit[1..]);

@@ -12,66 +12,16 @@
 
 use broletto_control::VideoSize;
 
+use super::ids::{Ids, Reader};
+use super::targets::Targets;
 use super::{PacketInfo, PayloadError};
 
-/// A picture id is 7 or 15 bits long.
-pub const PICTURE_ID_MAX: u16 = 0x7fff;
-pub const PICTURE_ID_SHORT_MAX: u16 = 0x7f;
-
-/// The numbers in a descriptor that a rewriter replaces, and where they are in the payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Vp8Ids {
-    pub picture_id: Option<PictureId>,
-    pub tl0_pic_idx: Option<Tl0PicIdx>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PictureId {
-    pub value: u16,
-    /// 15 bits in two bytes, with the top bit set, and not 7 bits in one.
-    pub long: bool,
-    pub offset: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tl0PicIdx {
-    pub value: u8,
-    pub offset: u8,
-}
-
-/// Numbers to put in the place of those of a [`Vp8Ids`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Vp8Rewrite {
-    /// Fits the length that the descriptor has for it.
-    pub picture_id: Option<u16>,
-    pub tl0_pic_idx: Option<u8>,
-}
-
-impl Vp8Rewrite {
-    /// Writes the numbers into `payload`, a copy of the one that `ids` was read from.
-    pub fn apply(&self, ids: &Vp8Ids, payload: &mut [u8]) {
-        if let (Some(field), Some(value)) = (ids.picture_id, self.picture_id) {
-            let offset = usize::from(field.offset);
-            let [high, low] = value.to_be_bytes();
-            if field.long {
-                payload[offset] = 0x80 | high;
-                payload[offset + 1] = low;
-            } else {
-                payload[offset] = low & 0x7f;
-            }
-        }
-        if let (Some(field), Some(value)) = (ids.tl0_pic_idx, self.tl0_pic_idx) {
-            payload[usize::from(field.offset)] = value;
-        }
-    }
-}
-
 pub(super) fn inspect(payload: &[u8]) -> Result<PacketInfo, PayloadError> {
-    let mut reader = Reader { payload, offset: 0 };
+    let mut reader = Reader::new(payload);
     let required = reader.byte()?;
     let frame_start = required & 0x10 != 0 && required & 0x07 == 0;
     let mut info = PacketInfo { frame_start, discardable: required & 0x20 != 0, ..PacketInfo::default() };
-    let mut ids = Vp8Ids::default();
+    let mut ids = Ids::default();
 
     if required & 0x80 != 0 {
         let present = reader.byte()?;
@@ -84,14 +34,13 @@ pub(super) fn inspect(payload: &[u8]) -> Result<PacketInfo, PayloadError> {
             ids.picture_id = Some(reader.picture_id()?);
         }
         if has_tl0 {
-            let offset = reader.offset as u8;
-            ids.tl0_pic_idx = Some(Tl0PicIdx { value: reader.byte()?, offset });
+            ids.tl0_pic_idx = Some(reader.tl0_pic_idx()?);
         }
         if has_tid || has_key_idx {
             let layer = reader.byte()?;
             if has_tid {
-                info.temporal_layer = layer >> 6;
-                info.layer_sync = layer & 0x20 != 0;
+                let depends_on_base_only = layer & 0x20 != 0;
+                info = info.in_temporal_layer(layer >> 6, depends_on_base_only && frame_start);
             }
         }
     }
@@ -103,6 +52,7 @@ pub(super) fn inspect(payload: &[u8]) -> Result<PacketInfo, PayloadError> {
     };
     if frame_start && first & 0x01 == 0 {
         info.key_frame = true;
+        info.joins = Targets::ALL;
         info.size = Some(key_frame_size(frame, payload.len())?);
     }
     Ok(info)
@@ -121,36 +71,12 @@ fn key_frame_size(frame: &[u8], length: usize) -> Result<VideoSize, PayloadError
     Ok(VideoSize { width: pixels([w0, w1]), height: pixels([h0, h1]) })
 }
 
-/// Within the first 6 bytes, so an offset fits a `u8`.
-struct Reader<'a> {
-    payload: &'a [u8],
-    offset: usize,
-}
-
-impl Reader<'_> {
-    fn byte(&mut self) -> Result<u8, PayloadError> {
-        let byte = self.payload.get(self.offset);
-        self.offset += 1;
-        byte.copied().ok_or(PayloadError::Truncated { length: self.payload.len() })
-    }
-
-    fn picture_id(&mut self) -> Result<PictureId, PayloadError> {
-        let offset = self.offset as u8;
-        let first = self.byte()?;
-        let long = first & 0x80 != 0;
-        let value = match long {
-            true => u16::from_be_bytes([first & 0x7f, self.byte()?]),
-            false => u16::from(first),
-        };
-        Ok(PictureId { value, long, offset })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use broletto_control::Codec;
     use proptest::prelude::*;
 
+    use super::super::ids::{IdRewrite, PICTURE_ID_MAX, PictureId, Tl0PicIdx};
     use super::*;
 
     fn inspected(payload: &[u8]) -> Result<PacketInfo, PayloadError> {
@@ -171,7 +97,9 @@ mod tests {
         let ids = info.vp8.expect("VP8 always has them");
         assert_eq!(ids.picture_id, Some(PictureId { value: 0x1234, long: true, offset: 2 }));
         assert_eq!(ids.tl0_pic_idx, Some(Tl0PicIdx { value: 0x56, offset: 4 }));
-        assert_eq!((info.temporal_layer, info.layer_sync, info.frame_start), (2, true, true));
+        assert_eq!((info.temporal_layer, info.frame_start), (2, true));
+        assert_eq!((info.joins, info.joins_if), (Targets::of(0, 2), Targets::of(0, 1)));
+        assert_eq!(info.needed, Targets::from_temporal(2));
         assert!(!info.key_frame && !info.discardable && !info.empty);
     }
 
@@ -249,14 +177,14 @@ mod tests {
             let picture_id = ids.picture_id.map(|id| if id.long { picture_id } else { picture_id & 0x7f });
             let tl0_pic_idx = ids.tl0_pic_idx.map(|_| tl0_pic_idx);
             let mut rewritten = payload.clone();
-            Vp8Rewrite { picture_id, tl0_pic_idx }.apply(&ids, &mut rewritten);
+            IdRewrite { picture_id, tl0_pic_idx }.apply(&ids, &mut rewritten);
 
             let after = inspected(&rewritten).expect("its shape is the same");
             let ids_after = after.vp8.expect("VP8 always has them");
             prop_assert_eq!(ids_after.picture_id.map(|id| id.value), picture_id);
             prop_assert_eq!(ids_after.tl0_pic_idx.map(|idx| idx.value), tl0_pic_idx);
             prop_assert_eq!(PacketInfo { vp8: None, ..after }, PacketInfo { vp8: None, ..before });
-            Vp8Rewrite { picture_id: ids.picture_id.map(|id| id.value), tl0_pic_idx: ids.tl0_pic_idx.map(|i| i.value) }
+            IdRewrite { picture_id: ids.picture_id.map(|id| id.value), tl0_pic_idx: ids.tl0_pic_idx.map(|i| i.value) }
                 .apply(&ids, &mut rewritten);
             prop_assert_eq!(rewritten, payload);
         }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::PacketInfo;
-use crate::codec::vp8::Tl0PicIdx;
+use crate::codec::ids::Tl0PicIdx;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -15,7 +15,7 @@ fn packet(sequence_number: u64, timestamp: u32) -> IncomingPacket {
 }
 
 fn vp8_packet(sequence_number: u64, picture_id: u16, tl0_pic_idx: u8) -> IncomingPacket {
-    let ids = Vp8Ids {
+    let ids = Ids {
         picture_id: Some(PictureId { value: picture_id, long: true, offset: 2 }),
         tl0_pic_idx: Some(Tl0PicIdx { value: tl0_pic_idx, offset: 4 }),
     };
@@ -171,7 +171,7 @@ fn a_short_picture_id_gets_a_number_that_fits() {
     let short = |sequence_number, value| {
         let mut packet = vp8_packet(sequence_number, 0, 0);
         let picture_id = Some(PictureId { value, long: false, offset: 2 });
-        packet.info.vp8 = Some(Vp8Ids { picture_id, tl0_pic_idx: None });
+        packet.info.vp8 = Some(Ids { picture_id, tl0_pic_idx: None });
         packet
     };
     let mut rewriter = Rewriter::new(90_000, 0, 0);
@@ -179,7 +179,7 @@ fn a_short_picture_id_gets_a_number_that_fits() {
     for nth in 1..300u16 {
         let packet = short(u64::from(nth), (120 + nth) & 0x7f);
         let rewritten = rewriter.rewrite(&packet, now).expect("it is new").vp8.expect("it is VP8");
-        assert_eq!(rewritten, Vp8Rewrite { picture_id: Some(nth & 0x7f), tl0_pic_idx: None });
+        assert_eq!(rewritten, IdRewrite { picture_id: Some(nth & 0x7f), tl0_pic_idx: None });
     }
 }
 

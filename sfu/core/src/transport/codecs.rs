@@ -7,6 +7,7 @@ use str0m::media::{Frequency, Mid};
 use str0m::rtp::{Extension, ExtensionMap};
 
 use crate::consumer::PayloadTypes;
+use crate::extension::dependency_descriptor;
 
 /// Video orientation is left out on purpose: phones then send upright pictures.
 pub(super) fn extensions() -> ExtensionMap {
@@ -17,6 +18,7 @@ pub(super) fn extensions() -> ExtensionMap {
     map.set(4, Extension::RtpMid);
     map.set(10, Extension::RtpStreamId);
     map.set(11, Extension::RepairedRtpStreamId);
+    map.set(12, dependency_descriptor());
     map
 }
 
@@ -45,7 +47,24 @@ pub(super) fn add_codecs(config: &mut CodecConfig, video_codecs: &[Codec]) {
                 None,
                 FormatParams::default(),
             ),
-            Codec::Opus | Codec::Vp9 | Codec::Av1 => {}
+            // Profile 0, which is the one that every browser sends.
+            Codec::Vp9 => config.add_config(
+                98.into(),
+                Some(99.into()),
+                WireCodec::Vp9,
+                Frequency::NINETY_KHZ,
+                None,
+                FormatParams { profile_id: Some(0), ..FormatParams::default() },
+            ),
+            Codec::Av1 => config.add_config(
+                45.into(),
+                Some(46.into()),
+                WireCodec::Av1,
+                Frequency::NINETY_KHZ,
+                None,
+                FormatParams::default(),
+            ),
+            Codec::Opus => {}
         }
     }
 }
@@ -55,6 +74,8 @@ pub(super) fn codec(codec: WireCodec) -> Option<Codec> {
         WireCodec::Opus => Some(Codec::Opus),
         WireCodec::H264 => Some(Codec::H264),
         WireCodec::Vp8 => Some(Codec::Vp8),
+        WireCodec::Vp9 => Some(Codec::Vp9),
+        WireCodec::Av1 => Some(Codec::Av1),
         _ => None,
     }
 }
@@ -69,5 +90,16 @@ pub(super) fn payload_types(rtc: &Rtc, mid: Mid) -> PayloadTypes {
             .filter(|params| params.spec().codec == wanted && media.remote_pts().contains(&params.pt()));
         accepted.next().map(|params| params.pt())
     };
-    PayloadTypes { opus: of(WireCodec::Opus), h264: of(WireCodec::H264), vp8: of(WireCodec::Vp8) }
+    PayloadTypes {
+        opus: of(WireCodec::Opus),
+        h264: of(WireCodec::H264),
+        vp8: of(WireCodec::Vp8),
+        vp9: of(WireCodec::Vp9),
+        av1: of(WireCodec::Av1),
+    }
+}
+
+/// Whether the peer has dependency descriptors in this m-line.
+pub(super) fn takes_descriptors(rtc: &Rtc, mid: Mid) -> bool {
+    rtc.media(mid).is_some_and(|media| media.remote_extmap().id_of(dependency_descriptor()).is_some())
 }

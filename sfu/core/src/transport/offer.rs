@@ -89,6 +89,8 @@ pub(crate) fn codec_by_name(name: &str) -> Option<Codec> {
         "opus" => Some(Codec::Opus),
         "h264" => Some(Codec::H264),
         "vp8" => Some(Codec::Vp8),
+        "vp9" => Some(Codec::Vp9),
+        "av1" => Some(Codec::Av1),
         _ => None,
     }
 }

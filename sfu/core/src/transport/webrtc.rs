@@ -15,7 +15,7 @@ use str0m::rtp::{Extension, RtpPacket, Ssrc};
 use str0m::{Event, IceCreds, Input, Rtc};
 
 use super::answer;
-use super::codecs::{add_codecs, codec, extensions, payload_types};
+use super::codecs::{add_codecs, codec, extensions, payload_types, takes_descriptors};
 use super::offer::Offer;
 use super::path::{Path, Paths, announced, bound, candidate, wire_protocol};
 use super::ssrcs::{Role, RoleExtensions, Ssrcs};
@@ -247,6 +247,7 @@ impl WebRtc {
     pub fn bind_consumers(&mut self) {
         for consumer in &mut self.consumers {
             consumer.payload_types = payload_types(&self.rtc, consumer.mid);
+            consumer.takes_descriptors = takes_descriptors(&self.rtc, consumer.mid);
             let mut api = self.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(consumer.mid, None) else { continue };
             let ssrc = stream.ssrc();
@@ -262,7 +263,8 @@ impl WebRtc {
     /// Video codecs that the peer takes on this m-line, whichever its direction.
     pub fn video_codecs_of(&self, mid: &str) -> Vec<Codec> {
         let payload_types = payload_types(&self.rtc, mid.into());
-        [Codec::H264, Codec::Vp8].into_iter().filter(|codec| payload_types.of(*codec).is_some()).collect()
+        let all = [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1];
+        all.into_iter().filter(|codec| payload_types.of(*codec).is_some()).collect()
     }
 
     pub fn codec_of(&self, payload_type: Pt) -> Option<Codec> {

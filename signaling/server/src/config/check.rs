@@ -18,6 +18,7 @@ impl Config {
         self.check_listeners()?;
         self.check_origins()?;
         self.check_keys()?;
+        self.check_codecs()?;
         self.check_limits()?;
         self.check_media()?;
         self.check_links()?;
@@ -59,6 +60,17 @@ impl Config {
             Some(origin) => wrong("http.allowed_origins", origin_wanted(origin)),
             None => Ok(()),
         }
+    }
+
+    fn check_codecs(&self) -> Result<(), ConfigError> {
+        let codecs = &self.rooms.video_codecs;
+        if codecs.is_empty() {
+            return wrong("rooms.video_codecs", "is empty: at least one codec is needed");
+        }
+        if codecs.iter().collect::<HashSet<_>>().len() != codecs.len() {
+            return wrong("rooms.video_codecs", "each codec stands once");
+        }
+        Ok(())
     }
 
     fn check_keys(&self) -> Result<(), ConfigError> {
@@ -202,6 +214,9 @@ mod tests {
             ("[https]\nkey = \"k.pem\"", "https.certificate: is needed with https.key"),
             ("[rooms]\ncreate = \"nobody\"", "rooms.create: unknown variant `nobody`"),
             ("[rooms]\nlobby = \"nobody\"", "rooms.lobby: unknown variant `nobody`"),
+            ("[rooms]\nvideo_codecs = []", "rooms.video_codecs: is empty"),
+            ("[rooms]\nvideo_codecs = [\"vp9\", \"vp9\"]", "rooms.video_codecs: each codec stands once"),
+            ("[rooms]\nvideo_codecs = [\"h265\"]", "rooms.video_codecs: unknown variant `h265`"),
             ("[session]\nsilence_s = 0", "session.silence_s: is between 5 and 3600"),
             ("[session]\nconnections_max = 0", "session.connections_max: is at least 1"),
             ("[media]\nudp_port_base = 70000", "media.udp_port_base: invalid value: integer `70000`"),
