@@ -10,7 +10,8 @@ export const LANGUAGES = { it: 'Italiano', en: 'English' } as const;
 export type Language = keyof typeof LANGUAGES;
 
 /** Keys with a plural are asked for without their ending. */
-type PluralKey = 'meeting.more_people';
+type PluralKey = Stem<TextKey>;
+type Stem<Key> = Key extends `${infer Stem}_other` ? Stem : never;
 
 let current = $state<Language>('it');
 
@@ -34,10 +35,19 @@ export function setLanguage(chosen: Language): void {
 }
 
 export function t(key: TextKey | PluralKey, values: Record<string, string | number> = {}): string {
-  const { name } = values;
-  // A name may be written in the other direction than the sentence around it.
-  const isolated = name === undefined ? values : { ...values, name: `\u2068${name}\u2069` };
+  const isolated = { ...values };
+  for (const key of ['name', 'text']) {
+    if (key in values) isolated[key] = isolate(String(values[key]));
+  }
   return i18next.getFixedT(current)(key, isolated);
+}
+
+/**
+ * What people wrote may run in the other direction than the sentence around it. Controls of their
+ * own could end the isolate, and turn the sentence around.
+ */
+function isolate(text: string): string {
+  return `\u2068${text.replace(/[\u202a-\u202e\u2066-\u2069]/g, '')}\u2069`;
 }
 
 function apply(chosen: Language): void {

@@ -66,6 +66,8 @@ export interface Peer {
   /** Sees to it that the pool has at least this many m-lines. */
   growPool(pool: Pool): void;
   setVideoCodec(codec: VideoCodec): Promise<void>;
+  /** Which layers of a source somebody sees: the others need not be sent. */
+  setDemand?(source: Source, layers: readonly number[]): void;
   /** After the session is back: repeats an offer that was lost with the WebSocket. */
   resume(): void;
   close(): void;

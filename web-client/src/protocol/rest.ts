@@ -1,5 +1,7 @@
 // The REST interface, `/api/v1/rooms`.
 
+import type { Lobby } from './messages';
+
 export interface CreatedRoom {
   id: string;
   code: string;
@@ -18,8 +20,9 @@ export class ApiError extends Error {
   }
 }
 
-export function createRoom(title: string): Promise<CreatedRoom> {
-  return fetchApi<CreatedRoom>('POST', '/api/v1/rooms', { body: { title } });
+/** Without `lobby` it is as the server is configured. */
+export function createRoom(title: string, lobby?: Lobby): Promise<CreatedRoom> {
+  return fetchApi<CreatedRoom>('POST', '/api/v1/rooms', { body: { title, lobby } });
 }
 
 export async function endRoom(id: string, token: string): Promise<void> {

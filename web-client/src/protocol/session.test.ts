@@ -159,7 +159,7 @@ describe('a session', () => {
     const newcomer = start();
     newcomer.latest().accept();
     await newcomer.latest().say(limit);
-    expect(newcomer.events).toEqual([{ type: 'ended', reason: 'refused' }]);
+    expect(newcomer.events).toEqual([{ type: 'ended', reason: 'not_served' }]);
   });
 
   it('takes a WebSocket without pong as broken', async () => {

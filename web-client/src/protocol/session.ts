@@ -29,7 +29,7 @@ export type SessionEvent =
   | { type: 'ended'; reason: EndReason }
   | ServerEvent;
 
-export type EndReason = ClosedReason | 'not_admitted' | 'version' | 'refused' | 'lost';
+export type EndReason = ClosedReason | 'not_admitted' | 'version' | 'not_served' | 'lost';
 
 /** What the server refused, or `disconnected` when the WebSocket broke before the reply. */
 export class SessionError extends Error {
@@ -37,6 +37,8 @@ export class SessionError extends Error {
     readonly code: ErrorCode | 'disconnected' | 'timeout',
     message: string,
     readonly field?: string,
+    /** Whether the message may have reached the server. */
+    readonly sent = true,
   ) {
     super(message);
   }
@@ -134,14 +136,14 @@ export function openSession(options: SessionOptions): Session {
       case 'limit':
         // The room is full, or too many came from this address: whoever was in the meeting a
         // moment ago goes on trying.
-        return everJoined ? dropSocket() : end('refused');
+        return everJoined ? dropSocket() : end('not_served');
       case 'unavailable':
       case 'disconnected':
       case 'timeout':
       case 'internal':
         return dropSocket();
       default:
-        return end('refused');
+        return end('not_served');
     }
   }
 
@@ -206,7 +208,8 @@ export function openSession(options: SessionOptions): Session {
   function request(message: ClientMessage): Promise<ServerReply> {
     const open = socket;
     if (!open || open.readyState !== WebSocket.OPEN) {
-      return Promise.reject(new SessionError('disconnected', 'the WebSocket is not open'));
+      const message = 'the WebSocket is not open';
+      return Promise.reject(new SessionError('disconnected', message, undefined, false));
     }
     lastId += 1;
     const id = lastId;

@@ -1,11 +1,23 @@
 // Every keyboard shortcut of a meeting. Single keys, which can be switched off (WCAG 2.1.4).
 
-export type Action = 'microphone' | 'camera' | 'screen' | 'people' | 'link' | 'help';
+export type Action =
+  | 'microphone'
+  | 'camera'
+  | 'screen'
+  | 'hand'
+  | 'chat'
+  | 'text'
+  | 'people'
+  | 'link'
+  | 'help';
 
 export const SHORTCUTS: readonly { action: Action; key: string }[] = [
   { action: 'microphone', key: 'm' },
   { action: 'camera', key: 'c' },
   { action: 'screen', key: 's' },
+  { action: 'hand', key: 'h' },
+  { action: 'chat', key: 't' },
+  { action: 'text', key: 'r' },
   { action: 'people', key: 'p' },
   { action: 'link', key: 'l' },
   { action: 'help', key: '?' },

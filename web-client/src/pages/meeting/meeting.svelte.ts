@@ -1,26 +1,34 @@
 // One participation in a room: ties the session, the media connection and one's own devices to the
 // state that the pages show.
 
+import type { TextKey } from '../../i18n/texts';
 import type { LocalMedia } from '../../media/local.svelte';
 import type { Peer, ReceivingSlot } from '../../media/peer';
 import { createPeer } from '../../media/peer';
 import type { PageOptions } from '../../options';
 import type {
+  Allowed,
+  ClientMessage,
   IceServer,
+  Lobby,
   ParticipantId,
   Publishing,
+  Reaction,
+  Role,
   Source,
   VideoCodec,
   ViewSlot,
 } from '../../protocol/messages';
 import type { Session, SessionEvent } from '../../protocol/session';
-import { openSession, sessionUrl } from '../../protocol/session';
+import { openSession, SessionError, sessionUrl } from '../../protocol/session';
 import type { News } from '../../room/news';
 import { newsBetween } from '../../room/news';
+import { maySend } from '../../room/rights';
 import type { Room } from '../../room/room';
 import { NO_ROOM, participantOf, roomAfter } from '../../room/room';
 import type { View, Wanted } from '../../room/stage';
 import { viewAfter, viewChanges } from '../../room/stage';
+import { Conversation } from './conversation.svelte';
 
 const AUDIO_SLOTS = 4;
 /** Video slots are added in steps of this many, so that a re-offer serves several newcomers. */
@@ -30,6 +38,11 @@ const VIEW_DELAY_MS = 150;
 /** After a view was refused, the next try waits this long, doubled each time. */
 const VIEW_RETRY_MS = 1_000;
 const VIEW_RETRIES_MAX = 5;
+/** How long a reaction is seen. */
+const REACTION_MS = 5_000;
+/** How long a notice stays that nobody puts away. */
+const NOTICE_MS = 12_000;
+const NOTICES_MAX = 3;
 const SOURCES: readonly Source[] = ['microphone', 'camera', 'screen', 'screen_audio'];
 
 export interface MeetingOptions {
@@ -41,8 +54,19 @@ export interface MeetingOptions {
   onNews(news: News): void;
 }
 
+/** Something that the page tells for a while: what a moderator did, or what was refused. */
+export interface Notice {
+  id: number;
+  text: TextKey;
+  name: string;
+}
+
 export class Meeting {
   room = $state.raw<Room>(NO_ROOM);
+  /** Who reacts, for a moment. */
+  reactions = $state.raw<ReadonlyMap<ParticipantId, Reaction>>(new Map());
+  notices = $state.raw<readonly Notice[]>([]);
+  readonly conversation: Conversation;
   slots = $state.raw<ReceivingSlot[]>([]);
   media = $state<'connecting' | 'connected' | 'disconnected' | 'failed'>('connecting');
   audioBlocked = $state(false);
@@ -57,6 +81,9 @@ export class Meeting {
   #view: View = new Map();
   #viewFailures = 0;
   #viewTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #reactionTimers = new Map<ParticipantId, ReturnType<typeof setTimeout>>();
+  readonly #noticeTimers = new Set<ReturnType<typeof setTimeout>>();
+  #lastNotice = 0;
 
   constructor(options: MeetingOptions) {
     this.#options = options;
@@ -67,6 +94,7 @@ export class Meeting {
       join: token === undefined ? { room: code, name } : { token, name },
       onEvent: (event) => this.#handle(event),
     });
+    this.conversation = new Conversation((message) => this.#session.request(message));
   }
 
   /** Sees and hears, and sends nothing. */
@@ -142,15 +170,62 @@ export class Meeting {
     this.#session.leave();
   }
 
+  /** These tell the page when the server refuses; the promise says whether it was done. */
+  raiseHand(raised: boolean): Promise<boolean> {
+    return this.#ask({ type: 'hand', raised });
+  }
+
+  lowerHand(participant: ParticipantId): Promise<boolean> {
+    return this.#ask({ type: 'hand', raised: false, participant });
+  }
+
+  react(reaction: Reaction): Promise<boolean> {
+    return this.#ask({ type: 'react', reaction });
+  }
+
+  admit(waiting: ParticipantId[]): Promise<boolean> {
+    return this.#ask({ type: 'admit', waiting });
+  }
+
+  refuse(waiting: ParticipantId[]): Promise<boolean> {
+    return this.#ask({ type: 'refuse', waiting });
+  }
+
+  mute(participants: ParticipantId[], sources: Source[]): Promise<boolean> {
+    return this.#ask({ type: 'mute', participants, sources });
+  }
+
+  removeParticipant(participant: ParticipantId): Promise<boolean> {
+    return this.#ask({ type: 'remove_participant', participant });
+  }
+
+  setRole(participant: ParticipantId, role: Role): Promise<boolean> {
+    return this.#ask({ type: 'set_role', participant, role });
+  }
+
+  spotlight(participants: ParticipantId[]): Promise<boolean> {
+    return this.#ask({ type: 'spotlight', participants });
+  }
+
+  setRoom(changes: { lobby?: Lobby; locked?: boolean; allowed?: Allowed }): Promise<boolean> {
+    return this.#ask({ type: 'set_room', ...changes });
+  }
+
+  dismiss(notice: number): void {
+    this.notices = this.notices.filter(({ id }) => id !== notice);
+  }
+
   #handle(event: SessionEvent): void {
     const before = this.room;
     this.room = roomAfter(before, event);
     for (const news of newsBetween(before, this.room)) this.#options.onNews(news);
+    this.conversation.handle(event, this.room);
     switch (event.type) {
       case 'joined':
         this.#iceServers = event.joined.ice_servers;
         // Nothing of a viewer is sent, and the page has no buttons to switch it off.
         if (this.viewer) this.#options.local.close();
+        else this.#switchOffForbidden();
         this.#publish();
         if (!event.joined.media || !this.#peer) return this.reconnectMedia();
         this.#sendView('all');
@@ -159,6 +234,12 @@ export class Meeting {
         return this.reconnectMedia();
       case 'video_codec':
         return this.#useCodec(event.codec);
+      case 'muted':
+        return this.#muted(event.by, event.sources);
+      case 'reaction':
+        return this.#reacted(event.participant, event.reaction);
+      case 'demand':
+        return this.#peer?.setDemand?.(event.source, event.layers);
       case 'ended':
         return this.#close();
       default:
@@ -176,11 +257,80 @@ export class Meeting {
     this.#publish();
   }
 
+  /** What is lost with a broken WebSocket is told again after the next `joined`. */
   #publish(): void {
     const { local } = this.#options;
     const publishing: Publishing = {};
     for (const source of SOURCES) publishing[source] = local.track(source) !== null;
-    this.#tell({ type: 'publish', publishing });
+    this.#session.request({ type: 'publish', publishing }).catch((error: Error) => {
+      console.info(`publish: ${error.message}`);
+      if (error instanceof SessionError && error.code === 'forbidden') this.#switchOffForbidden();
+    });
+  }
+
+  /** What came on before the room was known, and may not be on in it. */
+  #switchOffForbidden(): void {
+    const on = participantOf(this.room, this.room.you)?.publishing ?? {};
+    for (const source of ['microphone', 'camera', 'screen'] as const) {
+      if (maySend(this.room, source) || on[source]) continue;
+      if (this.#options.local[source].status === 'off') continue;
+      this.#switchOff(source);
+      this.#notify(`moderation.not_allowed_${source}`);
+    }
+  }
+
+  #muted(by: ParticipantId, sources: readonly Source[]): void {
+    const name = participantOf(this.room, by)?.name ?? '';
+    for (const source of sources) {
+      if (source === 'screen_audio') continue;
+      if (this.#options.local[source].status === 'off') continue;
+      this.#switchOff(source);
+      this.#notify(MUTED[source], name);
+    }
+  }
+
+  #switchOff(source: Exclude<Source, 'screen_audio'>): void {
+    if (source === 'screen') this.#options.local.stopScreen();
+    else void this.#options.local.turn(source, false);
+  }
+
+  #reacted(participant: ParticipantId, reaction: Reaction): void {
+    this.reactions = new Map(this.reactions).set(participant, reaction);
+    const name = participantOf(this.room, participant)?.name ?? '';
+    if (participant !== this.room.you) {
+      this.#options.onNews({ kind: `react_${reaction}`, name, count: 1 });
+    }
+    clearTimeout(this.#reactionTimers.get(participant));
+    const timer = setTimeout(() => {
+      this.#reactionTimers.delete(participant);
+      const reactions = new Map(this.reactions);
+      reactions.delete(participant);
+      this.reactions = reactions;
+    }, REACTION_MS);
+    this.#reactionTimers.set(participant, timer);
+  }
+
+  async #ask(message: ClientMessage): Promise<boolean> {
+    try {
+      await this.#session.request(message);
+      return true;
+    } catch (error) {
+      this.#notify(refusalOf(error));
+      return false;
+    }
+  }
+
+  #notify(text: TextKey, name = ''): void {
+    this.#lastNotice += 1;
+    const id = this.#lastNotice;
+    // What is said already is not said twice.
+    const others = this.notices.filter((notice) => notice.text !== text);
+    this.notices = [...others, { id, text, name }].slice(-NOTICES_MAX);
+    const timer = setTimeout(() => {
+      this.#noticeTimers.delete(timer);
+      this.dismiss(id);
+    }, NOTICE_MS);
+    this.#noticeTimers.add(timer);
   }
 
   /** `all`: slots that did not change are named too, since the last message may have been lost. */
@@ -213,13 +363,6 @@ export class Meeting {
     this.#viewTimer = setTimeout(() => this.#sendView(), delayMs);
   }
 
-  /** What is lost with a broken WebSocket is told again after the next `joined`. */
-  #tell(message: Parameters<Session['request']>[0]): void {
-    this.#session.request(message).catch((error: Error) => {
-      console.info(`${message.type}: ${error.message}`);
-    });
-  }
-
   #growPool(): void {
     this.#peer?.growPool({ audio: 0, video: this.#videoSlots(this.#wanted.length) });
   }
@@ -232,8 +375,31 @@ export class Meeting {
   #close(): void {
     this.#stopListening();
     clearTimeout(this.#viewTimer);
+    for (const timer of [...this.#reactionTimers.values(), ...this.#noticeTimers]) {
+      clearTimeout(timer);
+    }
     this.#peer?.close();
     this.#peer = undefined;
     this.slots = [];
+  }
+}
+
+const MUTED = {
+  microphone: 'moderation.muted',
+  camera: 'moderation.video_stopped',
+  screen: 'moderation.share_stopped',
+} as const;
+
+function refusalOf(error: unknown): TextKey {
+  if (!(error instanceof SessionError)) return 'refusals.failed';
+  switch (error.code) {
+    case 'forbidden':
+    case 'limit':
+      return `refusals.${error.code}`;
+    case 'disconnected':
+    case 'timeout':
+      return 'refusals.disconnected';
+    default:
+      return 'refusals.failed';
   }
 }
