@@ -1,4 +1,7 @@
+import { helpEn } from './help';
+import { qualityEn } from './quality';
 import type { Texts } from './texts';
+import { tourEn } from './tour';
 
 export const en: Texts = {
   app: {
@@ -194,4 +197,7 @@ export const en: Texts = {
     reload: 'Reload the page',
     home: 'Start page',
   },
+  quality: qualityEn,
+  tour: tourEn,
+  help: helpEn,
 };

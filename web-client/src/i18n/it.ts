@@ -1,3 +1,7 @@
+import { helpIt } from './help';
+import { qualityIt } from './quality';
+import { tourIt } from './tour';
+
 export const it = {
   app: {
     name: 'Broletto',
@@ -192,4 +196,7 @@ export const it = {
     reload: 'Ricarica la pagina',
     home: 'Pagina iniziale',
   },
+  quality: qualityIt,
+  tour: tourIt,
+  help: helpIt,
 };

@@ -68,6 +68,7 @@ export interface Peer {
   setVideoCodec(codec: VideoCodec): Promise<void>;
   /** After the session is back: repeats an offer that was lost with the WebSocket. */
   resume(): void;
+  stats(): Promise<RTCStatsReport>;
   close(): void;
 }
 
@@ -328,6 +329,7 @@ export function createPeer(options: PeerOptions): Peer {
     },
     setVideoCodec,
     resume,
+    stats: () => connection.getStats(),
     close,
   };
 }

@@ -15,12 +15,15 @@ import type {
 } from '../../protocol/messages';
 import type { Session, SessionEvent } from '../../protocol/session';
 import { openSession, sessionUrl } from '../../protocol/session';
+import type { DataMode } from '../../room/data';
+import { dataModeOf, limited } from '../../room/data';
 import type { News } from '../../room/news';
 import { newsBetween } from '../../room/news';
 import type { Room } from '../../room/room';
 import { NO_ROOM, participantOf, roomAfter } from '../../room/room';
 import type { View, Wanted } from '../../room/stage';
 import { viewAfter, viewChanges } from '../../room/stage';
+import { remember, remembered } from '../../storage';
 
 const AUDIO_SLOTS = 4;
 /** Video slots are added in steps of this many, so that a re-offer serves several newcomers. */
@@ -46,6 +49,7 @@ export class Meeting {
   slots = $state.raw<ReceivingSlot[]>([]);
   media = $state<'connecting' | 'connected' | 'disconnected' | 'failed'>('connecting');
   audioBlocked = $state(false);
+  dataMode = $state<DataMode>(dataModeOf(remembered('data')));
 
   readonly #options: MeetingOptions;
   readonly #session: Session;
@@ -53,6 +57,8 @@ export class Meeting {
   readonly #audio = new Set<HTMLMediaElement>();
   #peer: Peer | undefined;
   #iceServers: IceServer[] = [];
+  /** What the stage would show, and what of it is asked for. */
+  #shown: readonly Wanted[] = [];
   #wanted: readonly Wanted[] = [];
   #view: View = new Map();
   #viewFailures = 0;
@@ -86,9 +92,21 @@ export class Meeting {
 
   /** Asks for these video streams and no others. */
   show(wanted: readonly Wanted[]): void {
-    this.#wanted = wanted;
+    this.#shown = wanted;
+    this.#limit();
     this.#growPool();
     this.#sendViewIn(VIEW_DELAY_MS);
+  }
+
+  setDataMode(mode: DataMode): void {
+    this.dataMode = mode;
+    remember('data', mode);
+    this.show(this.#shown);
+  }
+
+  /** Of the media connection, while there is one. */
+  async stats(): Promise<RTCStatsReport | undefined> {
+    return this.#peer?.stats();
   }
 
   /** A new media connection, after the old one failed for good. */
@@ -157,6 +175,9 @@ export class Meeting {
         return this.#peer.resume();
       case 'offer_needed':
         return this.reconnectMedia();
+      case 'speakers':
+        // The one picture of a narrow connection is that of whoever speaks.
+        return this.dataMode === 'saving' ? this.show(this.#shown) : undefined;
       case 'video_codec':
         return this.#useCodec(event.codec);
       case 'ended':
@@ -218,6 +239,11 @@ export class Meeting {
     this.#session.request(message).catch((error: Error) => {
       console.info(`${message.type}: ${error.message}`);
     });
+  }
+
+  #limit(): void {
+    const { spoke, speaking } = this.room;
+    this.#wanted = limited(this.#shown, this.dataMode, spoke, this.#wanted, speaking);
   }
 
   #growPool(): void {

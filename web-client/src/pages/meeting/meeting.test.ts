@@ -26,6 +26,7 @@ beforeEach(() => {
     growPool: () => {},
     setVideoCodec: async () => {},
     resume: () => {},
+    stats: async () => new Map() as RTCStatsReport,
     close: () => {},
   });
 });
