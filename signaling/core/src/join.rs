@@ -8,7 +8,7 @@ use crate::conference::{Reply, Seat, Timer};
 use crate::error::ClientError;
 use crate::participant::{Participant, Presence};
 use crate::{
-    Conference, ConnectionId, Event, Grant, Leave, Now, Refusal, RoomEnd, chance, state, text, token,
+    Conference, ConnectionId, Event, Grant, Leave, Now, Refusal, RoomEnd, chance, ice, state, text, token,
 };
 
 impl Conference {
@@ -64,7 +64,7 @@ impl Conference {
         home.participants.insert(id, participant);
         self.participants += 1;
         self.out.event(Event::ParticipantJoined);
-        Ok(self.seat_down(connection, Seat { room, participant: id }))
+        Ok(self.seat_down(connection, Seat { room, participant: id }, now))
     }
 
     fn check_newcomer(&self, connection: ConnectionId, version: u32) -> Result<(), ClientError> {
@@ -166,7 +166,7 @@ impl Conference {
         }
         self.broadcast_changed(&seat, false);
         self.out.event(Event::ParticipantResumed);
-        Ok(self.seat_down(connection, seat))
+        Ok(self.seat_down(connection, seat, now))
     }
 
     /// The client speaks after its resume, so it has the new secret: the former one is used up.
@@ -185,7 +185,7 @@ impl Conference {
     }
 
     /// Joins the WebSocket and the participant, with a new resume secret.
-    fn seat_down(&mut self, connection: ConnectionId, seat: Seat) -> Reply {
+    fn seat_down(&mut self, connection: ConnectionId, seat: Seat, now: Now) -> Reply {
         let secret = chance::secret(&mut self.rng);
         let hash = chance::hash(&secret);
         if let Some(link) = self.connections.get_mut(&connection) {
@@ -210,7 +210,7 @@ impl Conference {
             participants: home.participants.values().map(Participant::public).collect(),
             slots,
             limits,
-            ice_servers: self.config.ice_servers.clone(),
+            ice_servers: ice::servers(&self.config, seat.participant, now),
             media,
             waiting: Vec::new(),
         };

@@ -18,6 +18,7 @@ mod room;
 
 // Decisions: data in, data out.
 mod codec_policy;
+mod ice;
 mod pool;
 mod roles;
 mod token;
@@ -32,6 +33,7 @@ mod state;
 mod text;
 
 pub use conference::{Conference, RestoreError};
+pub use ice::Turn;
 pub use io::{Config, ConnectionId, Event, Leave, Limits, Now, Output, Refusal, RoomEnd, Totals};
 pub use rest::{NewRoom, RestError};
 pub use roles::Grant;

@@ -47,6 +47,7 @@ export interface Pool {
 
 export interface PeerOptions {
   iceServers: IceServer[];
+  iceTransportPolicy: RTCIceTransportPolicy;
   pool: Pool;
   /** What may be sent: a viewer sends nothing. */
   sources: readonly Source[];
@@ -75,6 +76,7 @@ export interface Peer {
 export function createPeer(options: PeerOptions): Peer {
   const connection = new RTCPeerConnection({
     iceServers: options.iceServers,
+    iceTransportPolicy: options.iceTransportPolicy,
     bundlePolicy: 'max-bundle',
     rtcpMuxPolicy: 'require',
   });

@@ -120,6 +120,7 @@ export class Meeting {
     const { limits, videoCodec, participants } = this.room;
     const peer = createPeer({
       iceServers: this.#iceServers,
+      iceTransportPolicy: page.iceTransportPolicy,
       pool: {
         audio: Math.min(AUDIO_SLOTS, limits.audio_slots_max),
         video: this.#videoSlots(participants.length),
