@@ -6,6 +6,8 @@ export interface PageOptions {
   sendCodecs: readonly VideoCodec[];
   receiveCodecs: readonly VideoCodec[];
   camera: { width: number; height: number };
+  /** `relay`: through TURN servers only. */
+  iceTransportPolicy: RTCIceTransportPolicy;
 }
 
 const CODECS: readonly VideoCodec[] = ['h264', 'vp8', 'vp9', 'av1'];
@@ -20,6 +22,7 @@ export function readOptions(query: string): PageOptions {
     sendCodecs: codecs(parameters.get('send-codec')) ?? both,
     receiveCodecs: codecs(parameters.get('receive-codec')) ?? both,
     camera: size(parameters.get('camera')) ?? CAMERA,
+    iceTransportPolicy: parameters.get('ice') === 'relay' ? 'relay' : 'all',
   };
 }
 

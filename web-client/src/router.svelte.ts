@@ -1,6 +1,10 @@
-// From the page's address to the page: `/` and `/r/CODE`.
+// From the page's address to the page: `/`, `/help` and `/r/CODE`.
 
-export type Route = { page: 'home' } | { page: 'room'; code: string } | { page: 'missing' };
+export type Route =
+  | { page: 'home' }
+  | { page: 'help' }
+  | { page: 'room'; code: string }
+  | { page: 'missing' };
 
 let path = $state(location.pathname);
 
@@ -20,6 +24,7 @@ export function go(to: string): void {
 
 function routeOf(pathname: string): Route {
   if (pathname === '/' || pathname === '/index.html') return { page: 'home' };
+  if (/^\/help\/?$/.test(pathname)) return { page: 'help' };
   const match = pathname.match(/^\/r\/([^/]+)\/?$/);
   return match?.[1] ? { page: 'room', code: safeDecode(match[1]) } : { page: 'missing' };
 }

@@ -1,7 +1,7 @@
 // What the browser remembers for its user. Storage may be switched off or full: then nothing is
 // remembered, and nothing else goes wrong.
 
-type Remembered = 'language' | 'name' | 'microphone' | 'camera' | 'shortcuts';
+type Remembered = 'language' | 'name' | 'microphone' | 'camera' | 'shortcuts' | 'data' | 'tour';
 
 export function remembered(key: Remembered): string | undefined {
   return read(() => localStorage, key);
@@ -9,6 +9,14 @@ export function remembered(key: Remembered): string | undefined {
 
 export function remember(key: Remembered, value: string): void {
   write(() => localStorage, key, value);
+}
+
+export function forget(key: Remembered): void {
+  try {
+    localStorage.removeItem(`broletto.${key}`);
+  } catch {
+    // See the head of this file.
+  }
 }
 
 /** The token that makes the creator of a room its moderator, for as long as the tab lives. */

@@ -6,6 +6,8 @@ use broletto_control::{RequestFrame, TransportId, TransportStats};
 use broletto_protocol::server::IceServer;
 use broletto_protocol::{Codec, Lobby, ServerFrame, client::ClientMessage};
 
+use crate::Turn;
+
 /// Both clocks at once: deadlines count on the one that never jumps, tokens and records on the
 /// one that other machines share.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +37,8 @@ pub struct Config {
     pub audience: String,
     /// As for RTCPeerConnection; sent to every client.
     pub ice_servers: Vec<IceServer>,
+    /// Sent to every client too, with credentials of its own.
+    pub turn: Option<Turn>,
     /// What this server forwards, in order of preference: the codecs of a room that was made without
     /// a list. Not empty.
     pub video_codecs: Vec<Codec>,
@@ -75,6 +79,7 @@ impl Default for Config {
             public_url: "http://localhost:8080".to_owned(),
             audience: "broletto".to_owned(),
             ice_servers: Vec::new(),
+            turn: None,
             lobby: Lobby::Off,
             video_codecs: vec![Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1],
             moderator_token_lifetime: Duration::from_secs(30 * 24 * 3600),

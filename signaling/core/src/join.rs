@@ -9,7 +9,8 @@ use crate::error::ClientError;
 use crate::lobby::must_wait;
 use crate::participant::{Participant, Presence};
 use crate::{
-    Conference, ConnectionId, Event, Grant, Leave, Now, Refusal, RoomEnd, chance, roles, state, text, token,
+    Conference, ConnectionId, Event, Grant, Leave, Now, Refusal, RoomEnd, chance, ice, roles, state, text,
+    token,
 };
 
 /// Somebody whose name and role are settled, and who is not in the room yet.
@@ -52,7 +53,7 @@ impl Conference {
         }
         let id = self.out.new_id();
         let seat = self.seat_newcomer(room, id, newcomer, connection);
-        Ok(Reply::Now(Box::new(self.seat_down(connection, seat))))
+        Ok(Reply::Now(Box::new(self.seat_down(connection, seat, now))))
     }
 
     /// Makes a participant, and tells the others.
@@ -182,7 +183,7 @@ impl Conference {
         }
         self.broadcast_changed(&seat, false);
         self.out.event(Event::ParticipantResumed);
-        Ok(self.seat_down(connection, seat))
+        Ok(self.seat_down(connection, seat, now))
     }
 
     /// The client speaks after its resume, so it has the new secret: the former one is used up.
@@ -201,7 +202,7 @@ impl Conference {
     }
 
     /// Joins the WebSocket and the participant, with a new resume secret.
-    pub(crate) fn seat_down(&mut self, connection: ConnectionId, seat: Seat) -> ServerMessage {
+    pub(crate) fn seat_down(&mut self, connection: ConnectionId, seat: Seat, now: Now) -> ServerMessage {
         let secret = chance::secret(&mut self.rng);
         let hash = chance::hash(&secret);
         if let Some(link) = self.connections.get_mut(&connection) {
@@ -227,7 +228,7 @@ impl Conference {
             participants: home.participants.values().map(Participant::public).collect(),
             slots,
             limits,
-            ice_servers: self.config.ice_servers.clone(),
+            ice_servers: ice::servers(&self.config, seat.participant, now),
             media,
             waiting,
         };

@@ -24,6 +24,7 @@ mod room;
 
 // Decisions: data in, data out.
 mod codec_policy;
+mod ice;
 mod pool;
 mod quality;
 mod roles;
@@ -39,6 +40,7 @@ mod state;
 mod text;
 
 pub use conference::{Conference, RestoreError};
+pub use ice::Turn;
 pub use io::{
     Config, ConnectionId, Event, Leave, Limits, LobbyStep, Moderation, Now, Output, Refusal, RoomEnd, Totals,
 };

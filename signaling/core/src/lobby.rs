@@ -153,7 +153,7 @@ impl Conference {
             }
             self.out.event(Event::Lobby { step: LobbyStep::Admitted });
             let seat = self.seat_newcomer(room.to_owned(), id, newcomer, connection);
-            let joined = self.seat_down(connection, seat);
+            let joined = self.seat_down(connection, seat, now);
             self.out.tell(connection, None, joined);
         }
         if !chosen.is_empty() {

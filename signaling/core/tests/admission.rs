@@ -8,7 +8,7 @@ use broletto_protocol::Role;
 use broletto_protocol::parse::client_frame;
 use broletto_protocol::rest::{CreateRoom, Room};
 use broletto_protocol::server::{ClosedReason, ErrorCode, ServerMessage};
-use broletto_signaling_core::{Claims, Config, Limits, RestError};
+use broletto_signaling_core::{Claims, Config, Limits, RestError, Turn};
 use common::*;
 use serde_json::json;
 
@@ -268,4 +268,31 @@ fn a_moderator_ends_the_room_for_everyone() {
     assert_eq!(world.conference.end_room(&room, Some(&token), world.now), Err(RestError::NotFound));
     let totals = world.conference.totals();
     assert_eq!((totals.rooms, totals.rooms_live, totals.participants, totals.connections), (0, 0, 0, 0));
+}
+
+#[test]
+fn w7_each_participant_gets_turn_credentials_of_its_own() {
+    let turn = Turn {
+        urls: vec!["turn:turn.example.org".to_owned()],
+        secret: "a secret that coturn knows too".to_owned(),
+        lifetime: Duration::from_secs(3_600),
+    };
+    let mut world = World::with(Config { turn: Some(turn), ..Config::default() });
+    let room = world.room();
+    let named = |world: &mut World, message| {
+        let connection = world.connect();
+        let reply = world.ask(connection, message);
+        let ServerMessage::Joined { you, resume, ice_servers, .. } = reply else { panic!("{reply:?}") };
+        let [server] = &ice_servers[..] else { panic!("{ice_servers:?}") };
+        let until = world.now.unix_s() + 3_600;
+        assert_eq!(server.username, Some(format!("{until}:{you}")));
+        (server.credential.clone().expect("TURN needs one"), resume)
+    };
+    let (ada, secret) = named(&mut world, join(&room.id, "Ada"));
+    let (bo, _) = named(&mut world, join(&room.id, "Bo"));
+    assert_ne!(ada, bo);
+    // Whoever comes back later gets one that lasts for as long again.
+    world.advance(Duration::from_secs(10));
+    let (again, _) = named(&mut world, resume(&secret));
+    assert_ne!(ada, again);
 }

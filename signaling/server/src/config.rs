@@ -49,6 +49,7 @@ pub struct Config {
     pub tokens: Tokens,
     pub session: Session,
     pub signaling: Signaling,
+    pub ice: Ice,
     pub media: Media,
     pub ops: Ops,
     pub log: Log,
@@ -136,6 +137,41 @@ pub struct Signaling {
     pub key: PathBuf,
 }
 
+/// What clients are told of the ways to the media server.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ice {
+    pub servers: Vec<IceServer>,
+    /// Of a TURN server that knows `turn_secret`.
+    pub turn_urls: Vec<String>,
+    pub turn_secret: String,
+    pub turn_lifetime_s: u64,
+}
+
+impl std::fmt::Debug for Ice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Ice { servers, turn_urls, .. } = self;
+        f.debug_struct("Ice").field("servers", servers).field("turn_urls", turn_urls).finish_non_exhaustive()
+    }
+}
+
+/// As for RTCPeerConnection.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IceServer {
+    pub urls: Vec<String>,
+    #[serde(default)]
+    pub username: String,
+    #[serde(default)]
+    pub credential: String,
+}
+
+impl std::fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer").field("urls", &self.urls).finish_non_exhaustive()
+    }
+}
+
 /// As the media plane knows them; see [`SfuConfig`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -210,6 +246,7 @@ impl Default for Config {
             tokens: Tokens::default(),
             session: Session::default(),
             signaling: Signaling::default(),
+            ice: Ice::default(),
             media: Media::default(),
             ops: Ops::default(),
             log: Log::default(),
@@ -240,6 +277,14 @@ impl Default for Rooms {
 impl Default for Session {
     fn default() -> Self {
         Session { connections_max: 10_000, connections_per_source_max: 8_000, silence_s: 60 }
+    }
+}
+
+impl Default for Ice {
+    fn default() -> Self {
+        // As the draft of the TURN REST interface recommends.
+        let turn_lifetime_s = 24 * 3600;
+        Ice { servers: Vec::new(), turn_urls: Vec::new(), turn_secret: String::new(), turn_lifetime_s }
     }
 }
 

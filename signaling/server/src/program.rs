@@ -12,8 +12,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
 use axum::routing::{any, get, post};
 use axum::{Router, middleware};
+use broletto_protocol::server::IceServer;
 use broletto_sfu_server::{NodeHandle, SfuConfig};
-use broletto_signaling_core::{Claims, Conference, Config as ConferenceConfig, Limits};
+use broletto_signaling_core::{Claims, Conference, Config as ConferenceConfig, Limits, Turn};
 use prometheus::proto::MetricFamily;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +25,7 @@ use tracing::{info, warn};
 
 use crate::certs::{self, PemFiles};
 use crate::conference_task::{self, ConferenceHandle, Tasks};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::limits::{Gate, RateLimit};
 use crate::listener::{self, Peer};
 use crate::metrics::Metrics;
@@ -233,6 +234,8 @@ fn conference_config(config: &Config) -> ConferenceConfig {
         audience: AUDIENCE.to_owned(),
         lobby: config.rooms.lobby,
         video_codecs: config.rooms.video_codecs.clone(),
+        ice_servers: config.ice.servers.iter().map(ice_server).collect(),
+        turn: turn(&config.ice),
         limits: Limits {
             connections_max: config.session.connections_max,
             rooms_per_source_hour_max: config.rooms.created_per_hour_max,
@@ -240,6 +243,18 @@ fn conference_config(config: &Config) -> ConferenceConfig {
         },
         ..ConferenceConfig::default()
     }
+}
+
+fn ice_server(server: &config::IceServer) -> IceServer {
+    let config::IceServer { urls, username, credential } = server.clone();
+    let given = |text: String| (!text.is_empty()).then_some(text);
+    IceServer { urls, username: given(username), credential: given(credential) }
+}
+
+fn turn(ice: &config::Ice) -> Option<Turn> {
+    let config::Ice { servers: _, turn_urls: urls, turn_secret: secret, turn_lifetime_s } = ice.clone();
+    let lifetime = Duration::from_secs(turn_lifetime_s);
+    (!urls.is_empty()).then_some(Turn { urls, secret, lifetime })
 }
 
 fn remote(config: &Config) -> anyhow::Result<Option<Remote>> {

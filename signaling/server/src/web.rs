@@ -39,7 +39,7 @@ pub async fn page(request: Request) -> Response {
     match ASSETS.binary_search_by(|asset| asset.path.cmp(path)) {
         Ok(index) => file(&ASSETS[index], request.headers()),
         // Addresses of the page's own router.
-        Err(_) if path == "/" || path.starts_with("/r/") => file(&INDEX, request.headers()),
+        Err(_) if matches!(path, "/" | "/help") || path.starts_with("/r/") => file(&INDEX, request.headers()),
         Err(_) => (StatusCode::NOT_FOUND, "There is nothing at this address.").into_response(),
     }
 }

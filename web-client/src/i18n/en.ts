@@ -1,4 +1,7 @@
+import { helpEn } from './help';
+import { qualityEn } from './quality';
 import type { Texts } from './texts';
+import { tourEn } from './tour';
 
 export const en: Texts = {
   app: {
@@ -195,6 +198,7 @@ export const en: Texts = {
   },
   shortcuts: {
     heading: 'Keyboard shortcuts',
+    lead: 'They work while you are not typing in a field.',
     text: 'Real-time text',
     microphone: 'Microphone on or off',
     camera: 'Camera on or off',
@@ -367,4 +371,7 @@ export const en: Texts = {
     not_served: 'Something went wrong',
     not_served_text: 'The server refused the request. Try again in a moment.',
   },
+  quality: qualityEn,
+  tour: tourEn,
+  help: helpEn,
 };

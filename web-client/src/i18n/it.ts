@@ -1,3 +1,7 @@
+import { helpIt } from './help';
+import { qualityIt } from './quality';
+import { tourIt } from './tour';
+
 export const it = {
   app: {
     name: 'Broletto',
@@ -193,6 +197,7 @@ export const it = {
   },
   shortcuts: {
     heading: 'Scorciatoie da tastiera',
+    lead: 'Funzionano quando non stai scrivendo in un campo.',
     text: 'Testo in tempo reale',
     microphone: 'Microfono acceso o spento',
     camera: 'Videocamera accesa o spenta',
@@ -365,4 +370,7 @@ export const it = {
     not_served: 'Qualcosa non ha funzionato',
     not_served_text: 'Il server ha rifiutato la richiesta. Riprova tra qualche istante.',
   },
+  quality: qualityIt,
+  tour: tourIt,
+  help: helpIt,
 };

@@ -57,6 +57,7 @@ function start(sources: readonly Source[], refuse: () => Error | undefined = () 
   const onFailed = vi.fn();
   const peer = createPeer({
     iceServers: [],
+    iceTransportPolicy: 'all',
     pool: { audio: 1, video: 1 },
     sources,
     codecs: { send: ['h264', 'vp8'], receive: ['h264'], first: 'h264' },

@@ -47,6 +47,7 @@ export interface Pool {
 
 export interface PeerOptions {
   iceServers: IceServer[];
+  iceTransportPolicy: RTCIceTransportPolicy;
   pool: Pool;
   /** What may be sent: a viewer sends nothing. */
   sources: readonly Source[];
@@ -70,12 +71,14 @@ export interface Peer {
   setDemand?(source: Source, layers: readonly number[]): void;
   /** After the session is back: repeats an offer that was lost with the WebSocket. */
   resume(): void;
+  stats(): Promise<RTCStatsReport>;
   close(): void;
 }
 
 export function createPeer(options: PeerOptions): Peer {
   const connection = new RTCPeerConnection({
     iceServers: options.iceServers,
+    iceTransportPolicy: options.iceTransportPolicy,
     bundlePolicy: 'max-bundle',
     rtcpMuxPolicy: 'require',
   });
@@ -330,6 +333,7 @@ export function createPeer(options: PeerOptions): Peer {
     },
     setVideoCodec,
     resume,
+    stats: () => connection.getStats(),
     close,
   };
 }

@@ -85,6 +85,7 @@ describe('readOptions', () => {
       sendCodecs: ['h264', 'vp8'],
       receiveCodecs: ['h264', 'vp8'],
       camera: { width: 1280, height: 720 },
+      iceTransportPolicy: 'all',
     });
   });
 
@@ -94,6 +95,8 @@ describe('readOptions', () => {
     ['?codec=h264,nonsense', { sendCodecs: ['h264'] }],
     ['?codec=nonsense', { sendCodecs: ['h264', 'vp8'] }],
     ['?camera=640x360', { camera: { width: 640, height: 360 } }],
+    ['?ice=relay', { iceTransportPolicy: 'relay' }],
+    ['?ice=nonsense', { iceTransportPolicy: 'all' }],
     ['?camera=9999x1', { camera: { width: 1280, height: 720 } }],
   ])('reads %s', (query, expected) => {
     expect(readOptions(query)).toMatchObject(expected);

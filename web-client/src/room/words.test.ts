@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { codeIn, readableCode } from './code';
 import { initials } from './initials';
-import { type KeyPress, SHORTCUTS, shortcutFor } from './shortcuts';
+import { type KeyPress, keyOf, printed, SHORTCUTS, shortcutFor } from './shortcuts';
 
 describe('codes', () => {
   it.each([
@@ -56,7 +56,21 @@ describe('shortcuts', () => {
     },
   );
 
-  it('use each key once', () => {
-    expect(new Set(SHORTCUTS.map(({ key }) => key)).size).toBe(SHORTCUTS.length);
+  it.each(['key', 'action', 'text'] as const)('use each %s once', (field) => {
+    expect(new Set(SHORTCUTS.map((shortcut) => shortcut[field])).size).toBe(SHORTCUTS.length);
+  });
+
+  it('use single characters as the browser says them, and none that pages need', () => {
+    for (const { key } of SHORTCUTS) {
+      expect([...key], key).toHaveLength(1);
+      expect(key).toBe(key.toLowerCase());
+      // Firefox searches in the page with these two.
+      expect(["'", '/'], key).not.toContain(key);
+    }
+  });
+
+  it('say their keys as the keyboard does', () => {
+    expect(keyOf('microphone')).toBe('M');
+    expect(printed(' ')).toBe('␣');
   });
 });

@@ -3,10 +3,17 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use super::{Config, ConfigError, given};
+use super::{Config, ConfigError, IceServer, given};
 
 /// Shortest secret of HS256: as long as its hash (RFC 7518, section 3.2).
 const SECRET_BYTES_MIN: usize = 32;
+/// With a name and its password anyone can try secrets at home: as long as the hash of HMAC-SHA1, and
+/// shorter is discouraged (RFC 2104, section 3).
+const TURN_SECRET_BYTES_MIN: usize = 20;
+/// Longer than a break of the longest meeting, shorter than anyone should hold a credential.
+const TURN_LIFETIME_S: std::ops::RangeInclusive<u64> = 60..=7 * 24 * 3600;
+/// More servers only make browsers slower.
+const ICE_SERVERS_MAX: usize = 16;
 /// More keys than anyone rotates through; each costs memory only.
 const KEYS_MAX: usize = 32;
 
@@ -22,6 +29,7 @@ impl Config {
         self.check_limits()?;
         self.check_media()?;
         self.check_links()?;
+        self.check_ice()?;
         if let Err(error) = self.log.filter.parse::<tracing_subscriber::EnvFilter>() {
             return wrong("log.filter", error.to_string());
         }
@@ -134,6 +142,55 @@ impl Config {
         Ok(())
     }
 
+    fn check_ice(&self) -> Result<(), ConfigError> {
+        let ice = &self.ice;
+        if ice.servers.len() > ICE_SERVERS_MAX {
+            return wrong("ice.servers", format!("at most {ICE_SERVERS_MAX} servers"));
+        }
+        for (index, IceServer { urls, username, credential }) in ice.servers.iter().enumerate() {
+            let key = format!("ice.servers[{index}]");
+            if urls.is_empty() || urls.len() > ICE_SERVERS_MAX {
+                return wrong(&format!("{key}.urls"), format!("name 1 to {ICE_SERVERS_MAX} addresses"));
+            }
+            let mut schemes = Vec::with_capacity(urls.len());
+            for url in urls {
+                let Some(scheme) = ice_scheme(url) else {
+                    return wrong(&format!("{key}.urls"), ice_url_wanted(url));
+                };
+                schemes.push(scheme);
+            }
+            let relays = schemes.iter().any(|scheme| scheme.starts_with("turn"));
+            if relays && (username.is_empty() || credential.is_empty()) {
+                return wrong(&key, "turn: needs a username and a credential (or see ice.turn_urls)");
+            }
+        }
+        for url in &ice.turn_urls {
+            if !ice_scheme(url).is_some_and(|scheme| scheme.starts_with("turn")) {
+                return wrong("ice.turn_urls", turn_url_wanted(url));
+            }
+        }
+        if ice.turn_urls.len() > ICE_SERVERS_MAX {
+            return wrong("ice.turn_urls", format!("at most {ICE_SERVERS_MAX} addresses"));
+        }
+        match (ice.turn_urls.is_empty(), ice.turn_secret.len()) {
+            (true, 0) => {}
+            (true, _) => return wrong("ice.turn_urls", "is needed with ice.turn_secret"),
+            (false, 0) => return wrong("ice.turn_secret", "is needed with ice.turn_urls"),
+            (false, 1..TURN_SECRET_BYTES_MIN) => {
+                let length = ice.turn_secret.len();
+                let message =
+                    format!("has at least {TURN_SECRET_BYTES_MIN} bytes, and this one has {length}");
+                return wrong("ice.turn_secret", message);
+            }
+            (false, _) => {}
+        }
+        if !TURN_LIFETIME_S.contains(&ice.turn_lifetime_s) {
+            let (min, max) = TURN_LIFETIME_S.into_inner();
+            return wrong("ice.turn_lifetime_s", format!("is between {min} and {max} seconds"));
+        }
+        Ok(())
+    }
+
     /// What `broletto sfu` needs on top.
     pub fn check_sfu(&self) -> Result<(), ConfigError> {
         let control = &self.media.control;
@@ -169,6 +226,40 @@ fn is_origin(text: &str) -> bool {
         !host.is_empty()
             && !host.contains(|c: char| c.is_whitespace() || c.is_uppercase() || "/?#@".contains(c))
     })
+}
+
+/// The scheme of a STUN or TURN address as browsers take it (RFC 7064 and 7065, section 3.1): a host,
+/// perhaps a port, and for TURN perhaps a transport.
+fn ice_scheme(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once(':')?;
+    let (address, transport) = match rest.split_once('?') {
+        Some((address, query)) => (address, Some(query)),
+        None => (rest, None),
+    };
+    let fits = match scheme {
+        "stun" | "stuns" => transport.is_none(),
+        "turn" | "turns" => matches!(transport, None | Some("transport=udp" | "transport=tcp")),
+        _ => false,
+    };
+    let (host, port) = match address.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, port.strip_prefix(':').or_else(|| port.is_empty().then_some("1"))?)
+        }
+        None => address.split_once(':').unwrap_or((address, "1")),
+    };
+    let named = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:".contains(c));
+    let reachable = port.parse::<u16>().is_ok_and(|port| port != 0);
+    (fits && named && reachable).then_some(scheme)
+}
+
+fn ice_url_wanted(url: &str) -> String {
+    format!("expected an address such as stun:stun.example.org:3478, not {url:?}")
+}
+
+fn turn_url_wanted(url: &str) -> String {
+    format!("expected an address such as turn:turn.example.org:3478?transport=udp, not {url:?}")
 }
 
 fn origin_wanted(text: &str) -> String {
@@ -227,6 +318,28 @@ mod tests {
             ("[signaling]\nnode = \"http://x\"", "signaling.node: expected wss://host:port"),
             ("[signaling]\nnode = \"wss://x:7443\"", "signaling.ca: is needed with signaling.node"),
             ("[log]\nfilter = \"a=b=c\"", "log.filter: "),
+            ("[ice]\nservers = [{ urls = [] }]", "ice.servers[0].urls: name 1 to 16 addresses"),
+            ("[ice]\nservers = [{ url = \"stun:a\" }]", "ice.servers: unknown field `url`"),
+            (
+                "[ice]\nservers = [{ urls = [\"a\"] }]",
+                "ice.servers[0].urls: expected an address such as stun:",
+            ),
+            ("[ice]\nservers = [{ urls = [\"stun:\"] }]", "ice.servers[0].urls: expected an address such as"),
+            (
+                "[ice]\nservers = [{ urls = [\"stun://a\"] }]",
+                "ice.servers[0].urls: expected an address such as",
+            ),
+            ("[ice]\nservers = [{ urls = [\"turn:a\"] }]", "ice.servers[0]: turn: needs a username and a"),
+            ("[ice]\nturn_urls = [\"turn:a\"]", "ice.turn_secret: is needed with ice.turn_urls"),
+            ("[ice]\nturn_secret = \"short\"", "ice.turn_urls: is needed with ice.turn_secret"),
+            (
+                "[ice]\nturn_urls = [\"turn:a\"]\nturn_secret = \"short\"",
+                "ice.turn_secret: has at least 20 bytes, and this one has 5",
+            ),
+            ("[ice]\nturn_urls = [\"stun:a\"]", "ice.turn_urls: expected an address such as turn:turn"),
+            ("[ice]\nturn_urls = [\"turn:a?transport=x\"]", "ice.turn_urls: expected an address such as"),
+            ("[ice]\nturn_urls = [\"turn:a:0\"]", "ice.turn_urls: expected an address such as"),
+            ("[ice]\nturn_lifetime_s = 1", "ice.turn_lifetime_s: is between 60 and 604800 seconds"),
             (
                 "[tokens]\nkeys = [{ kid = \"a\", secret = \"short\" }]",
                 "tokens.keys[0].secret: a secret has at least 32 bytes, and this one has 5",
@@ -238,6 +351,24 @@ mod tests {
             assert!(!error.contains('\n'), "{error}");
             assert!(!error.contains("short"), "a secret is not shown: {error}");
         }
+    }
+
+    #[test]
+    fn ice_servers_are_what_browsers_take() {
+        let config = read(
+            r#"[ice]
+            servers = [
+                { urls = ["stun:stun.example.org", "stuns:[2001:db8::1]:5349"] },
+                { urls = ["turns:192.0.2.1:443?transport=tcp"], username = "u", credential = "no one's" },
+            ]
+            turn_urls = ["turn:[2001:db8::1]?transport=udp"]
+            turn_secret = "twenty bytes or more"
+            "#,
+        )
+        .expect("a good configuration");
+        assert_eq!((config.ice.servers.len(), config.ice.turn_urls.len()), (2, 1));
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("no one's") && !shown.contains("twenty"), "a secret is not shown: {shown}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ import type {
 } from '../../protocol/messages';
 import type { Session, SessionEvent } from '../../protocol/session';
 import { openSession, SessionError, sessionUrl } from '../../protocol/session';
+import type { DataMode } from '../../room/data';
+import { dataModeOf, limited } from '../../room/data';
 import type { News } from '../../room/news';
 import { newsBetween } from '../../room/news';
 import { maySend } from '../../room/rights';
@@ -28,6 +30,7 @@ import type { Room } from '../../room/room';
 import { NO_ROOM, participantOf, roomAfter } from '../../room/room';
 import type { View, Wanted } from '../../room/stage';
 import { viewAfter, viewChanges } from '../../room/stage';
+import { remember, remembered } from '../../storage';
 import { Conversation } from './conversation.svelte';
 
 const AUDIO_SLOTS = 4;
@@ -70,6 +73,7 @@ export class Meeting {
   slots = $state.raw<ReceivingSlot[]>([]);
   media = $state<'connecting' | 'connected' | 'disconnected' | 'failed'>('connecting');
   audioBlocked = $state(false);
+  dataMode = $state<DataMode>(dataModeOf(remembered('data')));
 
   readonly #options: MeetingOptions;
   readonly #session: Session;
@@ -77,6 +81,8 @@ export class Meeting {
   readonly #audio = new Set<HTMLMediaElement>();
   #peer: Peer | undefined;
   #iceServers: IceServer[] = [];
+  /** What the stage would show, and what of it is asked for. */
+  #shown: readonly Wanted[] = [];
   #wanted: readonly Wanted[] = [];
   #view: View = new Map();
   #viewFailures = 0;
@@ -114,9 +120,21 @@ export class Meeting {
 
   /** Asks for these video streams and no others. */
   show(wanted: readonly Wanted[]): void {
-    this.#wanted = wanted;
+    this.#shown = wanted;
+    this.#limit();
     this.#growPool();
     this.#sendViewIn(VIEW_DELAY_MS);
+  }
+
+  setDataMode(mode: DataMode): void {
+    this.dataMode = mode;
+    remember('data', mode);
+    this.show(this.#shown);
+  }
+
+  /** Of the media connection, while there is one. */
+  async stats(): Promise<RTCStatsReport | undefined> {
+    return this.#peer?.stats();
   }
 
   /** A new media connection, after the old one failed for good. */
@@ -130,6 +148,7 @@ export class Meeting {
     const { limits, videoCodec, participants } = this.room;
     const peer = createPeer({
       iceServers: this.#iceServers,
+      iceTransportPolicy: page.iceTransportPolicy,
       pool: {
         audio: Math.min(AUDIO_SLOTS, limits.audio_slots_max),
         video: this.#videoSlots(participants.length),
@@ -232,6 +251,9 @@ export class Meeting {
         return this.#peer.resume();
       case 'offer_needed':
         return this.reconnectMedia();
+      case 'speakers':
+        // The one picture of a narrow connection is that of whoever speaks.
+        return this.dataMode === 'saving' ? this.show(this.#shown) : undefined;
       case 'video_codec':
         return this.#useCodec(event.codec);
       case 'muted':
@@ -361,6 +383,11 @@ export class Meeting {
   #sendViewIn(delayMs: number): void {
     clearTimeout(this.#viewTimer);
     this.#viewTimer = setTimeout(() => this.#sendView(), delayMs);
+  }
+
+  #limit(): void {
+    const { spoke, speaking } = this.room;
+    this.#wanted = limited(this.#shown, this.dataMode, spoke, this.#wanted, speaking);
   }
 
   #growPool(): void {

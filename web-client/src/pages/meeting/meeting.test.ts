@@ -26,6 +26,7 @@ beforeEach(() => {
     growPool: () => {},
     setVideoCodec: async () => {},
     resume: () => {},
+    stats: async () => new Map() as RTCStatsReport,
     close: () => {},
   });
 });
@@ -44,7 +45,12 @@ function meetingOf(role: Role) {
     name: 'Ada',
     token: undefined,
     local: local as unknown as LocalMedia,
-    page: { sendCodecs: ['vp8'], receiveCodecs: ['vp8'], camera: { width: 1280, height: 720 } },
+    page: {
+      sendCodecs: ['vp8'],
+      receiveCodecs: ['vp8'],
+      camera: { width: 1280, height: 720 },
+      iceTransportPolicy: 'all',
+    },
     onNews: () => {},
   });
   const session = vi.mocked(openSession).mock.lastCall?.[0] as SessionOptions;

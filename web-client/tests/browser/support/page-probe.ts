@@ -34,3 +34,8 @@ export function installProbe(): void {
     }
   };
 }
+
+/** As a browser that has had its guided tour. */
+export function skipTour(): void {
+  localStorage.setItem('broletto.tour', 'seen');
+}

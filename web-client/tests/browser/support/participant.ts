@@ -2,7 +2,7 @@
 import { type Browser, chromium, type Page } from '@playwright/test';
 import { CHROMIUM, CHROMIUM_FLAGS } from './chromium';
 import { cameraFile, type Persona, type Size, voiceFile } from './fixtures';
-import { installProbe } from './page-probe';
+import { installProbe, skipTour } from './page-probe';
 import { until } from './service';
 
 export interface ParticipantOptions {
@@ -63,6 +63,7 @@ export class Participant {
       ignoreHTTPSErrors: true,
     });
     await context.addInitScript(installProbe);
+    await context.addInitScript(skipTour);
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
     return new Participant(persona, browser, page);
