@@ -225,7 +225,7 @@ fn whoever_resumes_is_told_again_what_was_for_it() {
 }
 
 #[test]
-fn chat_ends_with_the_meeting_and_with_the_process() {
+fn chat_is_saved_nowhere_and_its_serials_go_on_after_a_restart() {
     let mut world = World::new();
     let room = world.room();
     let ada = world.join(&room.id, "Ada");

@@ -97,7 +97,7 @@ async fn w4_a_waiting_client_gets_no_byte_of_the_room() {
     ] {
         assert_eq!(ada.ask(message).await["type"], "ok");
     }
-    // Of the eighth message, the last, Ada is not told, so its answer must be out before.
+    // All of them were answered before Ada sends Eve away.
     while metric(&server, &dir, "broletto_client_errors_total{code=\"state\"}").await != "6" {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
