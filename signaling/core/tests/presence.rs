@@ -114,7 +114,7 @@ fn everyone_sees_a_reaction() {
     let participant = ParticipantId(viewer.id.clone());
     let reaction = ServerMessage::Reaction { participant, reaction: Reaction::Celebrate };
     for member in [&ada, &bo, &viewer] {
-        assert_eq!(world.news(member.connection), [reaction.clone()]);
+        assert_eq!(world.news(member.connection), vec![reaction.clone()]);
     }
 }
 
@@ -225,7 +225,7 @@ fn whoever_resumes_is_told_again_what_was_for_it() {
 }
 
 #[test]
-fn chat_ends_with_the_meeting_and_with_the_process() {
+fn chat_is_saved_nowhere_and_its_serials_go_on_after_a_restart() {
     let mut world = World::new();
     let room = world.room();
     let ada = world.join(&room.id, "Ada");
@@ -264,7 +264,7 @@ fn chat_that_is_not_allowed_is_for_moderators_and_real_time_text_for_all() {
         let participant = ParticipantId(bo.id.clone());
         let line = ServerMessage::TextLine { participant, text: text.to_owned(), done };
         for member in [&ada, &cy] {
-            assert_eq!(world.news(member.connection), [line.clone()]);
+            assert_eq!(world.news(member.connection), vec![line.clone()]);
         }
         assert_eq!(world.news(bo.connection), []);
     }

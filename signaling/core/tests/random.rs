@@ -1,15 +1,16 @@
 //! Random interleavings of everything that clients, nodes and processes do. Whatever happens,
-//! everyone sees the same roster, nothing refers to somebody who is gone, and the node has what
-//! was saved.
+//! everyone sees the same room and roster, nothing refers to somebody who is gone, whoever waits is
+//! told nothing, and the node has what was saved.
 
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use broletto_control::{ConsumerRule, Notification, TransportId};
-use broletto_protocol::ServerFrame;
-use broletto_protocol::server::{Participant, ServerMessage, Slot};
+use broletto_control::{ConsumerRule, Notification, TransportId, TransportStats};
+use broletto_protocol::server::{Participant, RoomInfo, ServerMessage, Slot};
+use broletto_protocol::{Role, ServerFrame, Source};
+use broletto_signaling_core::{Claims, ConnectionId};
 use common::*;
 use proptest::prelude::*;
 use serde_json::json;
@@ -21,6 +22,23 @@ enum Step {
     Join {
         client: usize,
         room: usize,
+        role: Role,
+    },
+    /// What has no effect on who is there.
+    Say {
+        client: usize,
+        message: Message,
+    },
+    /// A moderator, if the client is one, does this to another.
+    Moderate {
+        client: usize,
+        of: usize,
+        what: Moderation,
+    },
+    /// The node has measured the path of some transport.
+    Stats {
+        index: usize,
+        loss: f32,
     },
     Leave {
         client: usize,
@@ -65,11 +83,75 @@ enum Step {
     },
 }
 
+#[derive(Debug, Clone)]
+enum Message {
+    Hand(bool),
+    Chat,
+    ChatTo(usize),
+    React,
+    Text,
+}
+
+#[derive(Debug, Clone)]
+enum Moderation {
+    Admit,
+    Refuse,
+    Mute,
+    Remove,
+    SetRole(&'static str),
+    Spotlight,
+    LowerHand,
+    Lobby(&'static str),
+    Locked(bool),
+    Allowed(bool),
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    prop_oneof![
+        1 => Just(Role::Viewer),
+        3 => Just(Role::Guest),
+        2 => Just(Role::Participant),
+        3 => Just(Role::Moderator),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        any::<bool>().prop_map(Message::Hand),
+        Just(Message::Chat),
+        (0..CLIENTS).prop_map(Message::ChatTo),
+        Just(Message::React),
+        Just(Message::Text),
+    ]
+}
+
+fn moderation() -> impl Strategy<Value = Moderation> {
+    let roles = prop_oneof![Just("viewer"), Just("guest"), Just("participant"), Just("moderator")];
+    let lobby = prop_oneof![2 => Just("off"), 1 => Just("guests"), 1 => Just("everyone")];
+    prop_oneof![
+        4 => Just(Moderation::Admit),
+        1 => Just(Moderation::Refuse),
+        2 => Just(Moderation::Mute),
+        1 => Just(Moderation::Remove),
+        3 => roles.prop_map(Moderation::SetRole),
+        2 => Just(Moderation::Spotlight),
+        1 => Just(Moderation::LowerHand),
+        3 => lobby.prop_map(Moderation::Lobby),
+        2 => any::<bool>().prop_map(Moderation::Locked),
+        2 => any::<bool>().prop_map(Moderation::Allowed),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let client = 0..CLIENTS;
     let codecs = prop_oneof![Just("opus h264 vp8"), Just("opus vp8"), Just("opus h264"), Just("opus")];
     prop_oneof![
-        6 => (client.clone(), 0..2usize).prop_map(|(client, room)| Step::Join { client, room }),
+        6 => (client.clone(), 0..2usize, role()).prop_map(|(client, room, role)| Step::Join { client, room, role }),
+        6 => (client.clone(), message()).prop_map(|(client, message)| Step::Say { client, message }),
+        10 => (client.clone(), client.clone(), moderation())
+            .prop_map(|(client, of, what)| Step::Moderate { client, of, what }),
+        2 => (0..8usize, prop_oneof![Just(0.0f32), Just(0.05), Just(0.3)])
+            .prop_map(|(index, loss)| Step::Stats { index, loss }),
         2 => client.clone().prop_map(|client| Step::Leave { client }),
         3 => client.clone().prop_map(|client| Step::Break { client }),
         4 => client.clone().prop_map(|client| Step::Resume { client }),
@@ -96,6 +178,12 @@ struct Client {
     member: Option<Member>,
     online: bool,
     room: String,
+    /// Its WebSocket while it waits in the lobby of `room`, and the role that it came with.
+    waiting: Option<(ConnectionId, Role)>,
+    info: Option<RoomInfo>,
+    /// Ids of those who wait, as it was told as a moderator.
+    lobby: Vec<String>,
+    chat_serial: u64,
     roster: BTreeMap<String, Participant>,
     slots: BTreeMap<String, Slot>,
     /// Numbers of the fresh offers.
@@ -105,7 +193,7 @@ struct Client {
 struct Play {
     world: World,
     clients: Vec<Client>,
-    rooms: Vec<(String, String)>,
+    rooms: Vec<(String, Claims)>,
 }
 
 impl Play {
@@ -115,8 +203,7 @@ impl Play {
         for _ in 0..2 {
             let made = play.world.conference.create_room(Default::default(), source(), play.world.now);
             let made = made.expect("a room");
-            let token = serde_json::to_string(&made.moderator).expect("claims serialise");
-            play.rooms.push((made.room.id, token));
+            play.rooms.push((made.room.id, made.moderator));
         }
         play.world.settle();
         play
@@ -128,19 +215,77 @@ impl Play {
 
     fn play(&mut self, step: Step) {
         match step {
-            Step::Join { client, room } if self.clients[client].member.is_none() => {
+            Step::Join { client, room, role } if self.is_out(client) => {
                 let connection = self.world.connect();
-                let room = self.rooms[room].0.clone();
-                let reply = self.world.ask(connection, join(&room, &format!("Client {client}")));
-                self.seat(client, connection, reply);
+                let (room, claims) = self.rooms[room].clone();
+                let message = match role {
+                    Role::Guest => join(&room, &format!("Client {client}")),
+                    Role::Viewer | Role::Participant | Role::Moderator => {
+                        join_by_token(&Claims { role, ..claims })
+                    }
+                };
+                let reply = self.world.ask(connection, message);
+                self.seat(client, connection, reply.clone());
+                if reply == ServerMessage::Waiting {
+                    self.clients[client].room = room;
+                    self.clients[client].waiting = Some((connection, role));
+                }
             }
             Step::Join { .. } => {}
+            Step::Say { client, message } => {
+                let message = match message {
+                    Message::Hand(raised) => json!({ "type": "hand", "raised": raised }),
+                    Message::Chat => json!({ "type": "chat", "text": "to all" }),
+                    Message::ChatTo(of) => json!({ "type": "chat", "text": "to one", "to": self.id(of) }),
+                    Message::React => json!({ "type": "react", "reaction": "heart" }),
+                    Message::Text => json!({ "type": "text", "text": "typed" }),
+                };
+                self.say(client, message);
+            }
+            Step::Moderate { client, of, what } => {
+                let (id, own) = (self.id(of), self.id(client));
+                // The end of the list, so that some are left to wait.
+                let waiting: Vec<_> = self.clients[client].lobby.iter().skip(of % 2).collect();
+                let message = match what {
+                    Moderation::Admit => json!({ "type": "admit", "waiting": waiting }),
+                    Moderation::Refuse => json!({ "type": "refuse", "waiting": waiting }),
+                    Moderation::Mute => {
+                        json!({ "type": "mute", "participants": [id], "sources": ["microphone"] })
+                    }
+                    Moderation::Remove => json!({ "type": "remove_participant", "participant": id }),
+                    Moderation::SetRole(role) => {
+                        json!({ "type": "set_role", "participant": id, "role": role })
+                    }
+                    Moderation::Spotlight => json!({ "type": "spotlight", "participants": [id, own] }),
+                    Moderation::LowerHand => json!({ "type": "hand", "raised": false, "participant": id }),
+                    Moderation::Lobby(lobby) => json!({ "type": "set_room", "lobby": lobby }),
+                    Moderation::Locked(locked) => json!({ "type": "set_room", "locked": locked }),
+                    Moderation::Allowed(allowed) => {
+                        json!({ "type": "set_room", "allowed": { "camera": allowed, "chat": allowed } })
+                    }
+                };
+                self.say(client, message);
+            }
+            Step::Stats { index, loss } => {
+                let transport = self.world.node.transports.keys().nth(index).copied();
+                if let (Some(transport), true) = (transport, self.world.node.connected) {
+                    let stats = TransportStats { loss_out: Some(loss), ..TransportStats::default() };
+                    self.world.notify(Notification::TransportStats { transport, stats });
+                }
+            }
             Step::Leave { client } => {
+                if let Some((connection, _)) = self.clients[client].waiting {
+                    self.world.say(connection, json!({ "type": "leave" }));
+                }
                 if let Some(member) = self.member(client) {
                     self.world.say(member.connection, json!({ "type": "leave" }));
                 }
             }
             Step::Break { client } => {
+                if let Some((connection, _)) = self.clients[client].waiting {
+                    self.world.disconnect(connection);
+                    self.clients[client] = Client::default();
+                }
                 if let Some(member) = self.member(client) {
                     self.world.disconnect(member.connection);
                     self.clients[client].online = false;
@@ -149,7 +294,9 @@ impl Play {
             Step::Resume { client } => {
                 if let Some(member) = self.clients[client].member.clone() {
                     let connection = self.world.connect();
-                    let reply = self.world.ask(connection, resume(&member.secret));
+                    let mut message = resume(&member.secret);
+                    message["chat_after"] = self.clients[client].chat_serial.into();
+                    let reply = self.world.ask(connection, message);
                     self.seat(client, connection, reply);
                 }
             }
@@ -192,6 +339,9 @@ impl Play {
             Step::Wait { seconds } => {
                 for client in 0..CLIENTS {
                     self.say(client, json!({ "type": "ping" }));
+                    if let Some((connection, _)) = self.clients[client].waiting {
+                        self.world.say(connection, json!({ "type": "ping" }));
+                    }
                 }
                 self.world.advance(Duration::from_secs(seconds));
             }
@@ -200,17 +350,20 @@ impl Play {
                 self.world.restart();
                 for client in &mut self.clients {
                     client.online = false;
+                    if client.waiting.is_some() {
+                        *client = Client::default();
+                    }
                 }
             }
             Step::EndRoom { room } => {
-                let (id, token) = self.rooms[room].clone();
+                let (id, claims) = self.rooms[room].clone();
+                let token = serde_json::to_string(&claims).expect("claims serialise");
                 if self.world.conference.end_room(&id, Some(&token), self.world.now).is_ok() {
                     self.world.settle();
                     let made =
                         self.world.conference.create_room(Default::default(), source(), self.world.now);
                     if let Ok(made) = made {
-                        let token = serde_json::to_string(&made.moderator).expect("claims serialise");
-                        self.rooms[room] = (made.room.id, token);
+                        self.rooms[room] = (made.room.id, made.moderator);
                     }
                     self.world.settle();
                 }
@@ -219,33 +372,44 @@ impl Play {
         self.listen();
     }
 
+    fn is_out(&self, client: usize) -> bool {
+        self.clients[client].member.is_none() && self.clients[client].waiting.is_none()
+    }
+
+    fn id(&self, client: usize) -> String {
+        self.clients[client].member.as_ref().map_or_else(|| "9.9".to_owned(), |member| member.id.clone())
+    }
+
     fn say(&mut self, client: usize, message: serde_json::Value) {
         if let Some(member) = self.member(client) {
             self.world.say(member.connection, message);
         }
     }
 
-    fn seat(
-        &mut self,
-        client: usize,
-        connection: broletto_signaling_core::ConnectionId,
-        reply: ServerMessage,
-    ) {
-        let state = &mut self.clients[client];
-        let ServerMessage::Joined { participants, slots, room, .. } = &reply else {
-            *state = Client::default();
-            return;
-        };
-        state.member = Some(Member::of(connection, &reply));
-        state.online = true;
-        state.room.clone_from(&room.id);
-        state.roster = participants.iter().map(|one| (one.id.0.clone(), one.clone())).collect();
-        state.slots = slots.iter().map(|slot| (slot.mid.clone(), slot.clone())).collect();
+    fn seat(&mut self, client: usize, connection: ConnectionId, reply: ServerMessage) {
+        self.clients[client].joined(connection, &reply);
     }
 
     /// Brings each client's picture to what it was told.
     fn listen(&mut self) {
         for client in &mut self.clients {
+            if let Some((connection, _)) = client.waiting {
+                let inbox = std::mem::take(self.world.inboxes.entry(connection).or_default());
+                let mut rest = inbox.into_iter();
+                // Whoever waits is told nothing until it is let in or sent away (W4).
+                for ServerFrame { message, .. } in rest.by_ref() {
+                    match message {
+                        ServerMessage::Joined { .. } => {
+                            client.joined(connection, &message);
+                            break;
+                        }
+                        ServerMessage::Closed { .. } => *client = Client::default(),
+                        ServerMessage::Pong | ServerMessage::Ok => {}
+                        other => panic!("told while waiting: {other:?}"),
+                    }
+                }
+                self.world.inboxes.entry(connection).or_default().extend(rest);
+            }
             let Some(member) = client.member.clone().filter(|_| client.online) else { continue };
             let inbox = self.world.inboxes.entry(member.connection).or_default();
             for ServerFrame { reply_to, message } in std::mem::take(inbox) {
@@ -269,6 +433,23 @@ impl Play {
                         client.slots.extend(slots.into_iter().map(|slot| (slot.mid.clone(), slot)));
                     }
                     ServerMessage::OfferNeeded => client.slots.clear(),
+                    ServerMessage::RoomChanged { room } => client.info = Some(room),
+                    ServerMessage::Lobby { waiting } => {
+                        assert_eq!(client.roster[&member.id].role, Role::Moderator, "a list for moderators");
+                        client.lobby = waiting.into_iter().map(|one| one.id.0).collect();
+                    }
+                    ServerMessage::Quality { qualities } => {
+                        for one in qualities {
+                            let known = client.roster.get_mut(&one.participant.0).expect("of somebody here");
+                            known.quality = Some(one.quality);
+                        }
+                    }
+                    ServerMessage::ChatMessage { serial, participant, to, .. } => {
+                        assert!(serial > client.chat_serial, "told twice, or out of order");
+                        client.chat_serial = serial;
+                        let own = |id: &broletto_protocol::ParticipantId| id.0 == member.id;
+                        assert!(to.is_none_or(|to| own(&to) || own(&participant)), "for somebody else");
+                    }
                     ServerMessage::Closed { .. } => *client = Client::default(),
                     _ => {}
                 }
@@ -298,7 +479,33 @@ impl Play {
     fn check(&mut self) {
         let saved: Vec<_> = self.world.saved_participants().collect();
         assert_eq!(self.world.conference.totals().participants, saved.len(), "saved as they are");
+        let waiting = self.clients.iter().filter(|client| client.waiting.is_some());
+        assert_eq!(self.world.conference.totals().waiting, waiting.clone().count(), "who waits");
+        for client in waiting {
+            let (_, role) = client.waiting.expect("they wait");
+            let mut records = self.world.saved.iter().filter(|(key, _)| key.ends_with(&client.room));
+            let (_, record) = records.next().expect("they wait for a room");
+            let room: serde_json::Value = serde_json::from_str(record).expect("a record is JSON");
+            let is_guest = matches!(role, Role::Viewer | Role::Guest);
+            let held = room["locked"] == true || room["lobby"] == "everyone";
+            assert!(
+                role != Role::Moderator && (held || is_guest && room["lobby"] == "guests"),
+                "{role:?} waits for no reason: {room}"
+            );
+        }
+        for record in &saved {
+            let publishing = &record["publishing"];
+            let on = Source::ALL.iter().any(|source| publishing[source.word()] == true);
+            assert!(record["role"] != "viewer" || !on, "a viewer sends");
+        }
         for client in self.clients.iter().filter(|client| client.online) {
+            let info = client.info.as_ref().expect("who joined was told of the room");
+            assert!(
+                info.spotlight.iter().all(|id| client.roster.contains_key(&id.0)),
+                "who left is in front"
+            );
+            let hands: Vec<_> = client.roster.values().filter_map(|one| one.hand).collect();
+            assert_eq!(hands.iter().collect::<BTreeSet<_>>().len(), hands.len(), "two hands with one number");
             let of_room = saved.iter().filter(|record| record["room"] == client.room.as_str());
             let expected: BTreeSet<_> = of_room.filter_map(|record| record["id"].as_str()).collect();
             let seen: BTreeSet<_> = client.roster.keys().map(String::as_str).collect();
@@ -307,17 +514,28 @@ impl Play {
                 assert!(client.roster.contains_key(&shows.participant.0), "a slot shows nobody");
             }
         }
-        let rosters: Vec<_> =
-            self.clients.iter().filter(|client| client.online).map(|one| (&one.room, &one.roster)).collect();
-        for (room, roster) in &rosters {
-            for (other_room, other) in &rosters {
-                assert!(room != other_room || roster == other, "two see the room differently");
+        let online: Vec<_> = self.clients.iter().filter(|client| client.online).collect();
+        for one in &online {
+            for other in online.iter().filter(|other| other.room == one.room) {
+                assert_eq!(one.roster, other.roster, "two see the roster differently");
+                // The codec is told apart from the rest.
+                let settings = |client: &Client| {
+                    let info = client.info.clone().expect("who joined was told of the room");
+                    (info.lobby, info.locked, info.allowed, info.spotlight)
+                };
+                assert_eq!(settings(one), settings(other), "two see the room differently");
             }
         }
         let node = &self.world.node;
         if node.connected && !node.holding && node.held.is_empty() {
             let there: BTreeSet<_> = node.transports.keys().map(|one| one.0.to_string()).collect();
             assert_eq!(there, self.world.saved_transports(), "the node has what was saved");
+            for (producer, paused) in paused(&saved) {
+                let producers = node.transports.values().flat_map(|one| &one.producers);
+                let told = producers.map(|(id, paused)| (id.0.to_string(), *paused));
+                let told = told.filter(|(id, _)| *id == producer).map(|(_, paused)| paused);
+                assert_eq!(told.collect::<Vec<_>>(), [paused], "what is off is off at the node");
+            }
             for (consumer, producer) in wished(&saved) {
                 let rules = node.transports.values().flat_map(|one| &one.consumers);
                 let rule = rules.map(|(id, rule)| (id.0.to_string(), *rule)).find(|(id, _)| *id == consumer);
@@ -329,6 +547,41 @@ impl Play {
             }
         }
     }
+}
+
+impl Client {
+    fn joined(&mut self, connection: ConnectionId, reply: &ServerMessage) {
+        let ServerMessage::Joined { participants, slots, room, waiting, .. } = reply else {
+            *self = Client::default();
+            return;
+        };
+        self.member = Some(Member::of(connection, reply));
+        self.online = true;
+        self.waiting = None;
+        self.room.clone_from(&room.id);
+        self.roster = participants.iter().map(|one| (one.id.0.clone(), one.clone())).collect();
+        self.slots = slots.iter().map(|slot| (slot.mid.clone(), slot.clone())).collect();
+        self.info = Some(room.clone());
+        self.lobby = waiting.iter().map(|one| one.id.0.clone()).collect();
+    }
+
+    fn is_moderator(&self) -> bool {
+        let own = self.member.as_ref().and_then(|member| self.roster.get(&member.id));
+        self.online && own.is_some_and(|own| own.role == Role::Moderator)
+    }
+}
+
+/// Each producer, and whether it is off by what its owner publishes.
+fn paused(saved: &[serde_json::Value]) -> Vec<(String, bool)> {
+    let mut pairs = Vec::new();
+    for record in saved {
+        for producer in record["media"]["producers"].as_array().into_iter().flatten() {
+            let source = producer["source"].as_str().expect("a word");
+            let id = producer["producer"].as_str().expect("an id").to_owned();
+            pairs.push((id, record["publishing"][source] != true));
+        }
+    }
+    pairs
 }
 
 /// Each consumer that wishes to see a source that is there, with the producer of that source.
@@ -368,7 +621,16 @@ proptest! {
         }
         play.listen();
         play.check();
+        // Lists that were gathered are told by now.
+        play.world.advance(Duration::from_secs(1));
+        play.listen();
+        play.check();
+        for client in play.clients.iter().filter(|client| client.is_moderator()) {
+            let waiting = play.clients.iter().filter(|one| one.waiting.is_some() && one.room == client.room);
+            prop_assert_eq!(client.lobby.len(), waiting.count());
+        }
         play.world.advance(Duration::from_secs(200));
+        prop_assert_eq!(play.world.conference.totals().waiting, 0);
         prop_assert_eq!(play.world.conference.totals().participants, 0);
         prop_assert!(play.world.node.transports.is_empty() && play.world.node.routers.is_empty());
     }

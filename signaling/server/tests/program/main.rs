@@ -1,6 +1,7 @@
 //! The program from outside, through its ports.
 
 mod common;
+mod conference;
 mod ops;
 mod pages;
 mod process;
