@@ -12,6 +12,12 @@ mod media;
 mod node;
 mod rest;
 
+// What people do to each other.
+mod chat;
+mod lobby;
+mod moderation;
+mod presence;
+
 // What the tables hold.
 mod participant;
 mod room;
@@ -19,6 +25,7 @@ mod room;
 // Decisions: data in, data out.
 mod codec_policy;
 mod pool;
+mod quality;
 mod roles;
 mod token;
 
@@ -32,7 +39,9 @@ mod state;
 mod text;
 
 pub use conference::{Conference, RestoreError};
-pub use io::{Config, ConnectionId, Event, Leave, Limits, Now, Output, Refusal, RoomEnd, Totals};
+pub use io::{
+    Config, ConnectionId, Event, Leave, Limits, LobbyStep, Moderation, Now, Output, Refusal, RoomEnd, Totals,
+};
 pub use rest::{NewRoom, RestError};
 pub use roles::Grant;
 pub use token::{Audience, Claims, OpenToken, TokenError, grant};

@@ -31,8 +31,9 @@ const BATCH_MAX: usize = 1_024;
 /// Keys whose changes are kept while the database refuses them: more than rooms and participants
 /// at one time.
 const UNSAVED_MAX: usize = 65_536;
-/// Messages that may wait for one client; one that reads slower is disconnected.
-pub const OUTGOING_MAX: usize = 256;
+/// Messages that may wait for one client; one that reads slower is disconnected. Whoever resumes is
+/// told 200 chat messages at once.
+pub const OUTGOING_MAX: usize = 512;
 
 enum Command {
     Connected { connection: ConnectionId, source: IpAddr, client: Client },
@@ -98,8 +99,9 @@ pub fn start(
 
 /// The present time, by both clocks.
 pub fn now() -> Now {
-    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Now { instant: Instant::now(), unix_s }
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    Now { instant: Instant::now(), unix_ms }
 }
 
 impl ConferenceHandle {

@@ -231,6 +231,7 @@ fn conference_config(config: &Config) -> ConferenceConfig {
     ConferenceConfig {
         public_url: config.http.public_url.clone(),
         audience: AUDIENCE.to_owned(),
+        lobby: config.rooms.lobby,
         limits: Limits {
             connections_max: config.session.connections_max,
             rooms_per_source_hour_max: config.rooms.created_per_hour_max,

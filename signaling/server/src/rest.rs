@@ -223,7 +223,7 @@ fn may_create(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     }
     let unauthorized = |message| Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
     let token = bearer(headers).ok_or_else(|| unauthorized("a bearer token is needed to make a room"))?;
-    let granted = app.tokens.open(token).and_then(|claims| grant(claims, AUDIENCE, now().unix_s));
+    let granted = app.tokens.open(token).and_then(|claims| grant(claims, AUDIENCE, now().unix_s()));
     let grant = granted.map_err(|_| unauthorized("the token is not valid"))?;
     if grant.room == ANY_ROOM && grant.role == Role::Moderator {
         return Ok(());
