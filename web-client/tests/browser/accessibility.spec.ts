@@ -3,7 +3,15 @@
 // show states that are rare.
 
 import AxeBuilder from '@axe-core/playwright';
-import type { ClientFrame, Joined, Participant, Publishing } from '../../src/protocol/messages';
+import type {
+  Allowed,
+  ClientFrame,
+  Joined,
+  Participant,
+  Publishing,
+  Role,
+  ServerEvent,
+} from '../../src/protocol/messages';
 import { expect, type Page, test } from './support/pages';
 
 const SCREENS = [
@@ -25,10 +33,24 @@ const OTHERS = [
   person('1.3', 'Consiglio comunale di San Giovanni in Croce, sala grande', { camera: true }),
 ];
 
+interface Played {
+  role?: Role;
+  /** The one who joins must wait. */
+  lobby?: boolean;
+  allowed?: Partial<Allowed>;
+}
+
 /** Admits whoever joins, and refuses whoever asks for room 404 or has a token. */
-async function playSignaling(page: Page, others: Participant[]): Promise<void> {
+async function playSignaling(
+  page: Page,
+  others: Participant[],
+  { role = 'guest', lobby = false, allowed = {} }: Played = {},
+): Promise<(event: ServerEvent) => void> {
+  let tell: (event: ServerEvent) => void = () => {};
   await page.routeWebSocket('**/api/v1/session', (socket) => {
-    let you = person('1.9', '', {});
+    let you: Participant = { ...person('1.9', '', {}), role };
+    let serial = 100;
+    tell = (event) => socket.send(JSON.stringify(event));
     socket.onMessage((text) => {
       const message = JSON.parse(String(text)) as ClientFrame;
       const reply = (fields: object) =>
@@ -39,7 +61,8 @@ async function playSignaling(page: Page, others: Participant[]): Promise<void> {
             return reply({ type: 'error', code: 'not_admitted', message: 'no such room' });
           }
           you = { ...you, name: message.name ?? '' };
-          reply(joined([...others, you], you.id));
+          if (lobby) return reply({ type: 'waiting' });
+          reply(joined([...others, you], you.id, allowed));
           return socket.send(
             JSON.stringify({ type: 'speakers', speakers: [{ participant: '1.2', level: 20 }] }),
           );
@@ -47,6 +70,10 @@ async function playSignaling(page: Page, others: Participant[]): Promise<void> {
           you = { ...you, publishing: message.publishing };
           reply({ type: 'ok' });
           return socket.send(JSON.stringify({ type: 'participant_changed', participant: you }));
+        case 'chat':
+          serial += 1;
+          tell(chatMessage(serial, you, message.text));
+          return reply({ type: 'ok' });
         case 'offer':
           return reply({ type: 'error', code: 'unavailable', message: 'no media here' });
         default:
@@ -54,9 +81,14 @@ async function playSignaling(page: Page, others: Participant[]): Promise<void> {
       }
     });
   });
+  return (event) => tell(event);
 }
 
-function joined(participants: Participant[], you: string): Joined {
+function chatMessage(serial: number, { id, name }: Participant, text: string): ServerEvent {
+  return { type: 'chat_message', serial, participant: id, name, text, at_ms: 1_779_000_000_000 };
+}
+
+function joined(participants: Participant[], you: string, allowed: Partial<Allowed>): Joined {
   return {
     type: 'joined',
     version: 1,
@@ -70,7 +102,7 @@ function joined(participants: Participant[], you: string): Joined {
       video_codec: 'h264',
       lobby: 'off',
       locked: false,
-      allowed: { microphone: true, camera: true, screen: true, chat: true },
+      allowed: { microphone: true, camera: true, screen: true, chat: true, ...allowed },
       spotlight: [],
       url: 'https://meet.example.org/r/mfrggzdfmztwq2lknnwg23tpoe',
     },
@@ -87,6 +119,14 @@ async function join(page: Page): Promise<void> {
   await page.getByTestId('name').fill('Bo Rossi');
   await page.getByTestId('enter').click();
   await expect(page.getByTestId('meeting')).toBeVisible();
+}
+
+/** Narrow screens have it in the menu. */
+async function openPeople(page: Page): Promise<void> {
+  const button = page.getByTestId('toggle-people');
+  if (await button.isVisible()) return button.click();
+  await page.getByTestId('more').click();
+  await page.getByTestId('menu-people').click();
 }
 
 async function expectAccessible(page: Page): Promise<void> {
@@ -120,7 +160,7 @@ for (const locale of LANGUAGES) {
         await join(page);
         await expect(page.locator('[data-source="screen"]')).toBeVisible();
         await expectAccessible(page);
-        await page.getByTestId('toggle-people').click();
+        await openPeople(page);
         await expect(page.getByTestId('person')).toHaveCount(4);
         await expectAccessible(page);
         await page.keyboard.press('Escape');
@@ -128,6 +168,93 @@ for (const locale of LANGUAGES) {
         await expectAccessible(page);
         await page.getByTestId('open-devices').click();
         await expect(page.getByTestId('devices-dialog')).toBeVisible();
+        await expectAccessible(page);
+      });
+
+      test('a lobby and what moderators do', async ({ page }) => {
+        const tell = await playSignaling(page, OTHERS, { role: 'moderator' });
+        await join(page);
+        tell({
+          type: 'lobby',
+          waiting: [
+            { id: '1.21', name: 'Ada Neri', kind: 'browser' },
+            { id: '1.22', name: 'Wolfeschlegelsteinhausenbergerdorff', kind: 'browser' },
+          ],
+        });
+        const ada = { ...(OTHERS[0] as Participant), hand: 1 };
+        tell({ type: 'participant_changed', participant: ada });
+        tell({ type: 'muted', by: '1.1', sources: ['microphone'] });
+        await expect(page.getByTestId('lobby-banner')).toBeVisible();
+        await expect(page.getByTestId('notice')).toBeVisible();
+        await expectAccessible(page);
+        await openPeople(page);
+        await expect(page.getByTestId('waiting-person')).toHaveCount(2);
+        await expect(page.getByTestId('person-hand')).toBeVisible();
+        await expectAccessible(page);
+        const menu = page.getByTestId('person').first().getByTestId('person-menu');
+        await menu.click();
+        await expect(page.getByTestId('remove')).toBeVisible();
+        await expectAccessible(page);
+        await page.getByTestId('remove').click();
+        await expect(page.getByTestId('remove-dialog')).toBeVisible();
+        await expectAccessible(page);
+        await page.keyboard.press('Escape');
+        await expect(page.getByTestId('remove-dialog')).toBeHidden();
+        await page.getByTestId('room-settings').click();
+        await expect(page.getByTestId('room-dialog')).toBeVisible();
+        await expectAccessible(page);
+      });
+
+      test('reactions, chat and real-time text', async ({ page }) => {
+        const tell = await playSignaling(page, OTHERS);
+        await join(page);
+        if (await page.getByTestId('open-reactions').isVisible()) {
+          await page.getByTestId('open-reactions').click();
+          await expect(page.getByTestId('react-heart')).toBeVisible();
+          await expectAccessible(page);
+          await page.keyboard.press('Escape');
+        }
+        const [ada, sara] = OTHERS as [Participant, Participant];
+        tell({ type: 'text_line', participant: '1.2', text: 'Buongiorno a tut', done: false });
+        tell(chatMessage(1, ada, 'Il verbale: https://bücher.example/verbale'));
+        tell({ ...chatMessage(2, sara, 'Solo per te'), to: '1.9' } as ServerEvent);
+        await expect(page.getByTestId('captions')).toBeVisible();
+        await expectAccessible(page);
+        await page.getByTestId('toggle-chat').click();
+        await page.getByTestId('chat-field').fill('Grazie');
+        await page.keyboard.press('Enter');
+        await expect(page.getByTestId('chat-message')).toHaveCount(3);
+        await expectAccessible(page);
+        await page.getByTestId('tab-live').click();
+        await expect(page.getByTestId('growing-line')).toBeVisible();
+        await page.getByTestId('live-field').fill('Buongiorno');
+        await page.keyboard.press('Enter');
+        await expect(page.getByTestId('transcript-line')).toBeVisible();
+        await expectAccessible(page);
+      });
+
+      test('what is not allowed', async ({ page }) => {
+        const allowed = { microphone: false, camera: false, screen: false, chat: false };
+        await playSignaling(page, OTHERS, { allowed });
+        await join(page);
+        await expect(page.getByTestId('toggle-microphone')).toHaveAttribute(
+          'aria-disabled',
+          'true',
+        );
+        await page.getByTestId('toggle-chat').click();
+        await expect(page.getByTestId('chat-not-allowed')).toBeVisible();
+        await expectAccessible(page);
+      });
+
+      test('waiting, and being refused', async ({ page }) => {
+        const tell = await playSignaling(page, [], { lobby: true });
+        await page.goto(ROOM);
+        await page.getByTestId('name').fill('Bo Rossi');
+        await page.getByTestId('enter').click();
+        await expect(page.getByTestId('waiting')).toBeVisible();
+        await expectAccessible(page);
+        tell({ type: 'closed', reason: 'refused' });
+        await expect(page.getByTestId('end-page')).toHaveAttribute('data-reason', 'refused');
         await expectAccessible(page);
       });
 
@@ -165,6 +292,41 @@ test('a personal link that has expired lets one join as a guest', async ({ page 
   await page.getByTestId('rejoin').click();
   await page.getByTestId('enter').click();
   await expect(page.getByTestId('meeting')).toBeVisible();
+});
+
+test('two hundred people are listed without a pause', async ({ page }) => {
+  const crowd = Array.from({ length: 200 }, (_, index) =>
+    person(`2.${index}`, `Person ${index}`, { microphone: index % 3 === 0 }),
+  );
+  const tell = await playSignaling(page, crowd, { role: 'moderator' });
+  await join(page);
+  await page.getByTestId('toggle-people').click();
+  await expect(page.getByTestId('person')).toHaveCount(201);
+  // What changes in one row does not lay out all the others: the longest task is counted.
+  await page.evaluate(() => {
+    const seen = { longest: 0 };
+    Object.assign(window, { seen });
+    new PerformanceObserver((list) => {
+      for (const { duration } of list.getEntries()) seen.longest = Math.max(seen.longest, duration);
+    }).observe({ type: 'longtask' });
+  });
+  for (const participant of crowd.slice(0, 50)) {
+    tell({ type: 'participant_changed', participant: { ...participant, publishing: {} } });
+  }
+  await page.getByTestId('people-search').fill('person 19');
+  await expect(page.getByTestId('person')).toHaveCount(11);
+  await page.getByTestId('people-search').fill('');
+  await expect(page.getByTestId('person')).toHaveCount(201);
+  const longest = await page.evaluate(
+    () => (window as unknown as { seen: { longest: number } }).seen.longest,
+  );
+  console.log(`longest task with 201 people listed: ${Math.round(longest)} ms`);
+  const laidOut = await page
+    .getByTestId('person')
+    .evaluateAll(
+      (all) => all.filter((one) => one.checkVisibility({ contentVisibilityAuto: true })).length,
+    );
+  expect(laidOut).toBeLessThan(60);
 });
 
 test('a whole meeting by keyboard alone', async ({ page }) => {

@@ -2,9 +2,10 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { LocalMedia } from '../../media/local.svelte';
 import type { PeerOptions, ReceivingSlot } from '../../media/peer';
 import { createPeer } from '../../media/peer';
-import type { ClientMessage, Joined, Role, ServerReply } from '../../protocol/messages';
+import type { Allowed, ClientMessage, Joined, Role, ServerReply } from '../../protocol/messages';
 import type { SessionOptions } from '../../protocol/session';
 import { openSession, SessionError } from '../../protocol/session';
+import type { News } from '../../room/news';
 import { Meeting } from './meeting.svelte';
 
 vi.mock('../../media/peer');
@@ -38,8 +39,19 @@ afterEach(() => {
 });
 
 /** A meeting that has been joined, and whose first offer has been answered. */
-function meetingOf(role: Role) {
-  const local = { onChange: () => () => {}, track: () => null, close: vi.fn() };
+function meetingOf(role: Role, allowed: Partial<Allowed> = {}) {
+  const on = { status: 'on' };
+  const local = {
+    onChange: () => () => {},
+    track: () => null,
+    close: vi.fn(),
+    turn: vi.fn(),
+    stopScreen: vi.fn(),
+    microphone: on,
+    camera: on,
+    screen: on,
+  };
+  const news: News[] = [];
   const meeting = new Meeting({
     code: '123456789',
     name: 'Ada',
@@ -51,16 +63,16 @@ function meetingOf(role: Role) {
       camera: { width: 1280, height: 720 },
       iceTransportPolicy: 'all',
     },
-    onNews: () => {},
+    onNews: (one) => news.push(one),
   });
   const session = vi.mocked(openSession).mock.lastCall?.[0] as SessionOptions;
-  session.onEvent({ type: 'joined', joined: joinedAs(role), resumed: false });
+  session.onEvent({ type: 'joined', joined: joinedAs(role, allowed), resumed: false });
   const peer = vi.mocked(createPeer).mock.lastCall?.[0] as PeerOptions;
   peer.onSlots(['2', '3'].map((mid) => ({ mid, kind: 'video' }) as ReceivingSlot));
-  return { meeting, local };
+  return { meeting, local, news, tell: session.onEvent };
 }
 
-function joinedAs(role: Role): Joined {
+function joinedAs(role: Role, allowed: Partial<Allowed>): Joined {
   return {
     type: 'joined',
     version: 1,
@@ -75,7 +87,7 @@ function joinedAs(role: Role): Joined {
       url: '',
       lobby: 'off',
       locked: false,
-      allowed: { microphone: true, camera: true, screen: true, chat: true },
+      allowed: { microphone: true, camera: true, screen: true, chat: true, ...allowed },
       spotlight: [],
     },
     participants: [
@@ -123,4 +135,72 @@ it('does not tell a view for ever that is always refused', async () => {
   meeting.show([camera]);
   await vi.advanceTimersByTimeAsync(10 * 60_000);
   expect(views()).toHaveLength(1 + 1 + 5);
+});
+
+const told = (meeting: Meeting) => meeting.notices.map(({ text, name }) => `${text} ${name}`);
+
+it('switches off what a moderator muted, and says who it was', () => {
+  const { meeting, local, tell } = meetingOf('guest');
+  const ada = { id: 'm', name: 'Ada', kind: 'browser', role: 'moderator', publishing: {} } as const;
+  tell({ type: 'participant_joined', participant: { ...ada, connected: true } });
+  tell({ type: 'muted', by: 'm', sources: ['microphone', 'screen', 'screen_audio'] });
+  expect(local.turn.mock.calls).toEqual([['microphone', false]]);
+  expect(local.stopScreen).toHaveBeenCalledTimes(1);
+  expect(told(meeting)).toEqual(['moderation.muted Ada', 'moderation.share_stopped Ada']);
+  vi.advanceTimersByTime(60_000);
+  expect(told(meeting)).toEqual([]);
+});
+
+it('switches off on arrival what the room does not allow', () => {
+  const guest = meetingOf('guest', { microphone: false });
+  expect(guest.local.turn.mock.calls).toEqual([['microphone', false]]);
+  expect(told(guest.meeting)).toEqual(['moderation.not_allowed_microphone ']);
+  const moderator = meetingOf('moderator', { microphone: false, camera: false });
+  expect(moderator.local.turn).not.toHaveBeenCalled();
+});
+
+it('shows a reaction for a moment, and the last one for the whole of it', () => {
+  const { meeting, news, tell } = meetingOf('guest');
+  const react = (reaction: 'heart' | 'laugh') =>
+    tell({ type: 'reaction', participant: 'a', reaction });
+  react('heart');
+  vi.advanceTimersByTime(4_000);
+  react('laugh');
+  vi.advanceTimersByTime(4_000);
+  expect([...meeting.reactions]).toEqual([['a', 'laugh']]);
+  vi.advanceTimersByTime(1_000);
+  expect(meeting.reactions.size).toBe(0);
+  // One's own is not announced to oneself.
+  expect(news).toEqual([]);
+  tell({ type: 'reaction', participant: 'b', reaction: 'heart' });
+  expect(news).toMatchObject([{ kind: 'react_heart' }]);
+});
+
+it.each([
+  ['forbidden', 'refusals.forbidden'],
+  ['limit', 'refusals.limit'],
+  ['disconnected', 'refusals.disconnected'],
+  ['timeout', 'refusals.disconnected'],
+  ['internal', 'refusals.failed'],
+] as const)('tells in words that a wish met %s', async (code, text) => {
+  const { meeting } = meetingOf('moderator');
+  request.mockRejectedValueOnce(new SessionError(code, ''));
+  expect(await meeting.mute(['b'], ['microphone'])).toBe(false);
+  expect(await meeting.mute(['b'], ['microphone'])).toBe(true);
+  expect(told(meeting)).toEqual([`${text} `]);
+});
+
+it('hands what is seen of one’s own pictures to the media connection', () => {
+  const setDemand = vi.fn();
+  vi.mocked(createPeer).mockReturnValueOnce({
+    setTrack: async () => {},
+    growPool: () => {},
+    setVideoCodec: async () => {},
+    setDemand,
+    resume: () => {},
+    close: () => {},
+  });
+  const { tell } = meetingOf('guest');
+  tell({ type: 'demand', source: 'camera', layers: [0, 1] });
+  expect(setDemand).toHaveBeenCalledWith('camera', [0, 1]);
 });
