@@ -34,11 +34,6 @@ const FRAMES_PER_S = 24;
 /** A phone on a slow network has some seconds for the model. */
 const LOAD_MS_MAX = 30_000;
 
-/** What the blur cannot do without, as far as that can be known without trying. */
-export function canBlur(): boolean {
-  return typeof OffscreenCanvas === 'function' && typeof Worker === 'function';
-}
-
 export async function blur(
   camera: MediaStreamTrack,
   options: BlurOptions,
@@ -59,6 +54,8 @@ export async function blur(
     if (data.type === 'failed') options.onFailed(data.reason);
   });
   picture.track.contentHint = camera.contentHint;
+  // Who asks a camera for its size asks this one too, which would not know.
+  picture.track.getSettings = () => camera.getSettings();
   return {
     track: picture.track,
     set: (strength) => say({ type: 'strength', strength }),
