@@ -1,7 +1,20 @@
 // What the browser remembers for its user. Storage may be switched off or full: then nothing is
 // remembered, and nothing else goes wrong.
 
-type Remembered = 'language' | 'name' | 'microphone' | 'camera' | 'shortcuts' | 'data' | 'tour';
+type Remembered =
+  | 'language'
+  | 'name'
+  | 'microphone'
+  | 'camera'
+  | 'speaker'
+  | 'sound'
+  | 'background'
+  | 'mirror'
+  | 'push_to_talk'
+  | 'screen'
+  | 'shortcuts'
+  | 'data'
+  | 'tour';
 
 export function remembered(key: Remembered): string | undefined {
   return read(() => localStorage, key);

@@ -1,4 +1,6 @@
-// Cameras, microphones and screens of this machine.
+// Cameras, microphones, speakers and screens of this machine.
+
+import { microphoneConstraints, type Sound } from './sound';
 
 export type DeviceProblem = 'refused' | 'missing' | 'busy' | 'insecure';
 
@@ -11,6 +13,8 @@ export class DeviceError extends Error {
 export interface Devices {
   microphones: MediaDeviceInfo[];
   cameras: MediaDeviceInfo[];
+  /** Empty where the browser does not list them. */
+  speakers: MediaDeviceInfo[];
 }
 
 export interface CaptureSize {
@@ -25,7 +29,11 @@ export async function listDevices(): Promise<Devices> {
   // Before permission was given, browsers list devices without ids: there is nothing to choose.
   const named = (kind: MediaDeviceKind) =>
     all.filter((device) => device.kind === kind && device.deviceId !== '');
-  return { microphones: named('audioinput'), cameras: named('videoinput') };
+  return {
+    microphones: named('audioinput'),
+    cameras: named('videoinput'),
+    speakers: named('audiooutput'),
+  };
 }
 
 export function onDevicesChange(listener: () => void): () => void {
@@ -34,14 +42,11 @@ export function onDevicesChange(listener: () => void): () => void {
   return () => devices?.removeEventListener('devicechange', listener);
 }
 
-export function openMicrophone(deviceId: string | undefined): Promise<MediaStreamTrack> {
-  const audio: MediaTrackConstraints = {
-    echoCancellation: true,
-    noiseSuppression: true,
-    autoGainControl: true,
-    ...(deviceId && { deviceId: { ideal: deviceId } }),
-  };
-  return openTrack({ audio });
+export function openMicrophone(
+  deviceId: string | undefined,
+  sound: Sound,
+): Promise<MediaStreamTrack> {
+  return openTrack({ audio: microphoneConstraints(sound, deviceId) });
 }
 
 export async function openCamera(
@@ -59,26 +64,65 @@ export async function openCamera(
   return track;
 }
 
+/** The browser's own dialog for speakers, where there is one; undefined when it was closed. */
+export async function askForSpeaker(): Promise<MediaDeviceInfo | undefined> {
+  try {
+    return await mediaDevices()?.selectAudioOutput?.();
+  } catch {
+    return undefined;
+  }
+}
+
+export function canAskForSpeaker(): boolean {
+  return typeof mediaDevices()?.selectAudioOutput === 'function';
+}
+
 export interface ScreenTracks {
   video: MediaStreamTrack;
   audio: MediaStreamTrack | undefined;
 }
 
+/** What is shown on a screen: text that has to be sharp, or pictures that have to move. */
+export type ScreenHint = 'detail' | 'motion';
+
+export interface ScreenOptions {
+  hint: ScreenHint;
+  /** The sound of the tab or the system as well, where the browser offers it. */
+  sound: boolean;
+}
+
+/** Text is still; a film needs all its frames. */
+const SCREEN_FRAMES_PER_S: Record<ScreenHint, number> = { detail: 15, motion: 30 };
+
 /** Undefined when the person closed the browser's dialog without choosing. */
-export async function openScreen(): Promise<ScreenTracks | undefined> {
+export async function openScreen({
+  hint,
+  sound,
+}: ScreenOptions): Promise<ScreenTracks | undefined> {
   const devices = mediaDevices();
   if (!devices?.getDisplayMedia) throw new DeviceError('missing');
+  const options: DisplayMediaStreamOptions & Record<string, unknown> = {
+    video: { frameRate: SCREEN_FRAMES_PER_S[hint] },
+    // What is played is not a voice: nothing is filtered out of it.
+    audio: sound && { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+    // This meeting within itself would be an endless corridor.
+    selfBrowserSurface: 'exclude',
+    surfaceSwitching: 'include',
+    systemAudio: sound ? 'include' : 'exclude',
+  };
   let stream: MediaStream;
   try {
-    stream = await devices.getDisplayMedia({ video: { frameRate: FRAMES_PER_S / 2 }, audio: true });
+    stream = await devices.getDisplayMedia(options);
   } catch (error) {
     if ((error as DOMException).name === 'NotAllowedError') return undefined;
     throw new DeviceError(problemOf(error));
   }
   const [video] = stream.getVideoTracks();
   if (!video) throw new DeviceError('missing');
-  video.contentHint = 'detail';
-  return { video, audio: stream.getAudioTracks()[0] };
+  video.contentHint = hint;
+  const [audio] = stream.getAudioTracks();
+  if (audio) audio.contentHint = 'music';
+  return { video, audio };
 }
 
 /** Phones have no screen to share. */
@@ -111,7 +155,9 @@ function problemOf(error: unknown): DeviceProblem {
   }
 }
 
-/** Absent on a page that is neither https nor localhost. */
-function mediaDevices(): MediaDevices | undefined {
-  return navigator.mediaDevices as MediaDevices | undefined;
+/** Absent on a page that is neither https nor localhost. The chooser of speakers is Firefox's. */
+function mediaDevices():
+  | (MediaDevices & { selectAudioOutput?(): Promise<MediaDeviceInfo> })
+  | undefined {
+  return (navigator as { mediaDevices?: MediaDevices }).mediaDevices;
 }

@@ -1,5 +1,7 @@
 // How loud a microphone is, for a meter.
 
+import { audioContext } from './context';
+
 const SAMPLES = 512;
 const INTERVAL_MS = 80;
 /** The meter's range: from here, in dB relative to full scale, up to 0. */
@@ -7,7 +9,7 @@ const QUIETEST_DB = -55;
 
 /** Calls `onLevel` with 0 (silence) to 1 (full scale) until the returned function is called. */
 export function watchLevel(track: MediaStreamTrack, onLevel: (level: number) => void): () => void {
-  const context = new AudioContext();
+  const context = audioContext();
   const analyser = context.createAnalyser();
   analyser.fftSize = SAMPLES;
   const source = context.createMediaStreamSource(new MediaStream([track]));
@@ -20,7 +22,6 @@ export function watchLevel(track: MediaStreamTrack, onLevel: (level: number) => 
   return () => {
     clearInterval(timer);
     source.disconnect();
-    void context.close();
   };
 }
 

@@ -196,6 +196,7 @@ it('hands what is seen of one’s own pictures to the media connection', () => {
     setTrack: async () => {},
     growPool: () => {},
     setVideoCodec: async () => {},
+    stats: async () => new Map(),
     setDemand,
     resume: () => {},
     close: () => {},
