@@ -218,7 +218,6 @@ export const en: Texts = {
     text: 'Stay on this page: you come in as soon as you are admitted. Until then nobody sees or hears you.',
     name: 'You appear as {{name}}',
     leave: 'Give up and leave',
-    reconnecting: 'Connection lost. Reconnecting…',
     section: 'Waiting ({{count}})',
     admit: 'Admit',
     admit_name: 'Admit {{name}}',

@@ -217,7 +217,6 @@ export const it = {
     text: 'Resta su questa pagina: entrerai appena ti avranno ammesso. Intanto nessuno ti vede né ti sente.',
     name: 'Ti presenti come {{name}}',
     leave: 'Rinuncia ed esci',
-    reconnecting: 'Connessione interrotta. Ricollegamento in corso…',
     section: 'In attesa ({{count}})',
     admit: 'Ammetti',
     admit_name: 'Ammetti {{name}}',

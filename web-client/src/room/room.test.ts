@@ -100,3 +100,13 @@ describe('roomAfter', () => {
     });
   });
 });
+
+it('forgets the lobby with the role of a moderator', () => {
+  const chair = joinedRoom([person('me', { role: 'moderator' }), person('a')]);
+  const ada = { id: 'x', name: 'Ada', kind: 'browser' } as const;
+  const lobby = roomAfter(chair, { type: 'lobby', waiting: [ada] });
+  const changed = (id: string, role: 'guest' | 'moderator') =>
+    roomAfter(lobby, { type: 'participant_changed', participant: person(id, { role }) });
+  expect(changed('a', 'guest').waiting).toEqual([ada]);
+  expect(changed('me', 'guest').waiting).toEqual([]);
+});

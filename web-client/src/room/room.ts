@@ -95,7 +95,9 @@ export function roomAfter(room: Room, event: SessionEvent): Room {
       return { ...room, connection: 'ended', ended: event.reason };
     case 'participant_joined':
     case 'participant_changed':
-      return withSharing({ ...room, participants: replaced(room.participants, event.participant) });
+      return withLobby(
+        withSharing({ ...room, participants: replaced(room.participants, event.participant) }),
+      );
     case 'participant_left':
       return withSharing(without(room, event.participant));
     case 'slots':
@@ -146,6 +148,13 @@ function replaced(all: readonly Participant[], one: Participant): Participant[] 
   return all.some(({ id }) => id === one.id)
     ? all.map((participant) => (participant.id === one.id ? one : participant))
     : [...all, one];
+}
+
+/** Who is no longer a moderator is told of the lobby no more. */
+function withLobby(room: Room): Room {
+  const { waiting, you } = room;
+  const moderator = participantOf(room, you)?.role === 'moderator';
+  return moderator || waiting.length === 0 ? room : { ...room, waiting: [] };
 }
 
 function without(room: Room, id: ParticipantId): Room {

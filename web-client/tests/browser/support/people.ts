@@ -24,6 +24,7 @@ export class People {
     });
     this.contexts.push(context);
     await context.addInitScript(installProbe);
+    await context.addInitScript(recordAnnouncements);
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
     return page;
@@ -71,4 +72,25 @@ export async function dropWebSocket(page: Page): Promise<void> {
     const { sockets } = (window as unknown as { __probe: { sockets: WebSocket[] } }).__probe;
     for (const socket of sockets) socket.close(4000);
   });
+}
+
+/** All that assistive technology was told so far, without the isolates around names. */
+export async function announced(page: Page): Promise<string> {
+  const all = await page.evaluate(
+    () => (window as unknown as { __announced: string[] }).__announced,
+  );
+  return all.join('\n').replace(/[\u2068\u2069]/g, '');
+}
+
+/** Runs in the page: announcements are taken away again after some seconds. */
+function recordAnnouncements(): void {
+  const texts: string[] = [];
+  Object.assign(window, { __announced: texts });
+  new MutationObserver((changes) => {
+    for (const node of changes.flatMap(({ addedNodes }) => [...addedNodes])) {
+      if (node.parentElement?.dataset.testid === 'announcements' && node.textContent?.trim()) {
+        texts.push(node.textContent);
+      }
+    }
+  }).observe(document, { childList: true, subtree: true });
 }
