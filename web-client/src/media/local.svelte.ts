@@ -450,10 +450,12 @@ export class LocalMedia {
     if (this.#closed || this.devices !== before) return;
     const used = Object.fromEntries(LISTED.map((source) => [source, this.#used(source)]));
     this.devices = now;
+    const named = LISTED.some((source) => before[LISTS[source]].some(({ label }) => label !== ''));
     const offered: { source: ListedSource; device: Listed }[] = [];
     for (const source of LISTED) {
       const list = LISTS[source];
-      const change = changeOf(before[list], now[list], this.chosen[source], used[source]);
+      const wish = this.chosen[source];
+      const change = changeOf(before[list], now[list], wish, used[source], named);
       if (change?.kind === 'offer') offered.push({ source, device: change.device });
       else if (change) this.#moved(source, change);
     }

@@ -39,13 +39,15 @@ export type Change =
 
 /**
  * What a change of the list means. `used` is the id of the device that is open now, undefined when
- * none is. The first list, and a list without names because nothing was allowed yet, are no news.
+ * none is. The first list, and a list without names because nothing was allowed yet, are no news:
+ * `named` says that the browser has told names before, of whatever kind.
  */
 export function changeOf(
   before: readonly Listed[],
   now: readonly Listed[],
   wish: Wish | undefined,
   used: string | undefined,
+  named = before.some(({ label }) => label !== ''),
 ): Change | undefined {
   const wished = found(wish, now);
   if (wished && used !== undefined && used !== wished.deviceId && !found(wish, before)) {
@@ -55,7 +57,6 @@ export function changeOf(
   if (lost && !now.some(({ deviceId }) => deviceId === used)) {
     return { kind: 'lost', label: lost.label };
   }
-  const named = before.some(({ label }) => label !== '');
   const known = new Set(before.map(({ deviceId }) => deviceId));
   const device = named
     ? now.find(

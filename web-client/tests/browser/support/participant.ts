@@ -11,6 +11,8 @@ export interface ParticipantOptions {
   query?: string;
   viewport?: Size;
   locale?: string;
+  /** Chromium's own two cameras and three microphones, which beep, instead of the persona's. */
+  plainDevices?: boolean;
 }
 
 export interface Picture {
@@ -47,8 +49,12 @@ export class Participant {
       executablePath: CHROMIUM,
       args: [
         ...CHROMIUM_FLAGS,
-        `--use-file-for-fake-video-capture=${cameraFile(persona, options.camera ?? { width: 640, height: 360 })}`,
-        `--use-file-for-fake-audio-capture=${voiceFile(persona)}`,
+        ...(options.plainDevices
+          ? ['--use-fake-device-for-media-stream=device-count=2,fps=20']
+          : [
+              `--use-file-for-fake-video-capture=${cameraFile(persona, options.camera ?? { width: 640, height: 360 })}`,
+              `--use-file-for-fake-audio-capture=${voiceFile(persona)}`,
+            ]),
         '--autoplay-policy=no-user-gesture-required',
         // Several browsers share one machine and only one window is in front.
         '--disable-backgrounding-occluded-windows',
