@@ -1,6 +1,7 @@
 // Debian's Firefox meets Chromium. Firefox has no H.264 here, so that the room speaks VP8, and it pairs
 // with a server on loopback only through TURN, so that the way by a relay is tried as well.
 
+import { readFileSync } from 'node:fs';
 import { expect, test } from '@playwright/test';
 import puppeteer, { type Browser, type Page } from 'puppeteer-core';
 import { bruno } from './support/fixtures';
@@ -15,6 +16,12 @@ const NAME = 'Fiamma Volpe';
 
 /** Two browsers, a relay and the server share the machine: best of three. */
 test.describe.configure({ retries: 2 });
+
+/** Linux lists the default route as destination 0. */
+function hasDefaultRoute(): boolean {
+  const routes = readFileSync('/proc/net/route', 'utf8').trim().split('\n').slice(1);
+  return routes.some((route) => route.split('\t')[1] === '00000000');
+}
 
 async function openFirefox(): Promise<Browser> {
   return puppeteer.launch({
@@ -106,6 +113,7 @@ async function way(): Promise<string[]> {
 }
 
 test('Firefox and Chromium see and hear each other in VP8 through TURN', async () => {
+  expect(hasDefaultRoute(), 'Firefox gathers no candidates without a default route').toBe(true);
   const turn = await Turn.start(TURN_PORT);
   const service = await Service.start({ signaling: turn.config });
   const describe = () => `${service.logs()}\n--- coturn\n${turn.log.slice(-15).join('\n')}`;
