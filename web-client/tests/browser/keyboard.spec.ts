@@ -160,6 +160,8 @@ test.describe('the guided tour', () => {
   test.use({ tour: true });
 
   test('shows itself once, leads on by Enter, and ends by Escape', async ({ page }) => {
+    const errors: Error[] = [];
+    page.on('pageerror', (error) => errors.push(error));
     await page.goto('/');
     await tabTo(page, 'create-room');
     await page.keyboard.press('Enter');
@@ -175,6 +177,7 @@ test.describe('the guided tour', () => {
       await page.keyboard.press('Enter');
     }
     await expectAround(page, 'quality');
+    expect(errors).toEqual([]);
     // One may leave it and come back: it is no modal dialog.
     await page.keyboard.press('Tab');
     await tabTo(page, 'tour-back');
