@@ -28,6 +28,7 @@ export interface Reading {
 }
 
 interface Streams {
+  /** Those that arrived. */
   packets: number;
   lost: number;
 }
@@ -282,6 +283,7 @@ export function readingOf(stats: Iterable<[string, unknown]>, atMs: number): Rea
   // One encoder serves the sizes of one picture: the times of all sizes say the same.
   const limitedMs = (reason: string) =>
     Math.max(0, ...cameras.map((one) => (one.qualityLimitationDurations?.[reason] ?? 0) * 1_000));
+  const lostOut = sum(of('remote-inbound-rtp'), 'packetsLost');
   const roundTripS = pair?.currentRoundTripTime;
   return {
     atMs,
@@ -301,12 +303,11 @@ export function readingOf(stats: Iterable<[string, unknown]>, atMs: number): Rea
         ]),
       ),
     },
-    sent: {
-      packets: sum(outgoing, 'packetsSent'),
-      lost: sum(of('remote-inbound-rtp'), 'packetsLost'),
-    },
+    sent: { packets: sum(outgoing, 'packetsSent') - lostOut, lost: lostOut },
     limitedMs: { bandwidth: limitedMs('bandwidth'), cpu: limitedMs('cpu') },
-    sending: cameras.flatMap((one) => sendingOf(one, byId)),
+    sending: cameras
+      .toSorted((a, b) => (b.frameWidth ?? 0) - (a.frameWidth ?? 0))
+      .flatMap((one) => sendingOf(one, byId)),
   };
 }
 

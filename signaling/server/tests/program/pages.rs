@@ -13,6 +13,7 @@ async fn the_page_is_served_at_its_addresses_and_nowhere_else() {
     assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
     assert!(page.text().contains("<title>"), "{}", page.text());
     assert_eq!(get(server.http(), "/r/abcdefgh").await.body, page.body);
+    assert_eq!(get(server.http(), "/help").await.body, page.body);
 
     let etag = format!("if-none-match: {}", page.header("etag"));
     let unchanged = request(server.http(), "GET", "/", &[&etag], "").await;

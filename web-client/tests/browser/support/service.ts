@@ -80,6 +80,8 @@ export interface ServiceOptions {
   split?: boolean;
   /** What to log, as `log.filter`. */
   log?: string;
+  /** More lines of configuration for the signaling half, whole sections. */
+  signaling?: string[];
 }
 
 export class Service {
@@ -110,6 +112,7 @@ export class Service {
       `listen = ["127.0.0.1:${ops}"]`,
       '[log]',
       `filter = "${options.log ?? 'info'}"`,
+      ...(options.signaling ?? []),
     ];
     const media = [
       '[media]',
