@@ -1,7 +1,14 @@
 // What the browser remembers for its user. Storage may be switched off or full: then nothing is
 // remembered, and nothing else goes wrong.
 
-type Remembered = 'language' | 'name' | 'microphone' | 'camera' | 'shortcuts';
+type Remembered =
+  | 'language'
+  | 'name'
+  | 'microphone'
+  | 'camera'
+  | 'shortcuts'
+  | 'layout'
+  | 'self_view';
 
 export function remembered(key: Remembered): string | undefined {
   return read(() => localStorage, key);

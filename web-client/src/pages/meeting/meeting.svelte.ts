@@ -138,6 +138,11 @@ export class Meeting {
     this.audioBlocked = played.some(({ status }) => status === 'rejected');
   }
 
+  /** Puts these in front for everyone. */
+  spotlight(participants: ParticipantId[]): void {
+    this.#tell({ type: 'spotlight', participants });
+  }
+
   leave(): void {
     this.#session.leave();
   }
