@@ -256,34 +256,27 @@ for (const { name, width, height } of [
   { name: 'phone', width: 360, height: 740 },
   { name: 'phone on its side', width: 740, height: 360 },
 ]) {
-  test(`on a ${name} nothing stands out and everything can be pressed`, async ({
-    browser,
-    baseURL,
-  }) => {
-    const page = await browser.newPage({
-      baseURL: baseURL ?? '',
-      viewport: { width, height },
-      hasTouch: true,
-      isMobile: true,
-      locale: 'it-IT',
-    });
-    const room = await FakeRoom.open(page, { others: people(40) });
-    for (const layout of ['grid', 'speaker', 'sidebar']) {
-      await choose(page, layout);
+  test.describe(`on a ${name}`, () => {
+    test.use({ viewport: { width, height }, hasTouch: true, isMobile: true, locale: 'it-IT' });
+
+    test('nothing stands out and everything can be pressed', async ({ page }) => {
+      const room = await FakeRoom.open(page, { others: people(40) });
+      for (const layout of ['grid', 'speaker', 'sidebar']) {
+        await choose(page, layout);
+        await expectOnlySeenAsked(page, room);
+        await expectAccessible(page);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        expect(wide).toBeLessThanOrEqual(0);
+        const small = await page.evaluate(() =>
+          [...document.querySelectorAll<HTMLElement>('.meeting button')]
+            .map((button) => ({ button, box: button.getBoundingClientRect() }))
+            .filter(({ box }) => box.width > 0 && (box.width < 44 || box.height < 44))
+            .map(({ button }) => button.dataset.testid),
+        );
+        expect(small).toEqual([]);
+      }
+      await page.setViewportSize({ width: height, height: width });
       await expectOnlySeenAsked(page, room);
-      await expectAccessible(page);
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      expect(wide).toBeLessThanOrEqual(0);
-      const small = await page.evaluate(() =>
-        [...document.querySelectorAll<HTMLElement>('.meeting button')]
-          .map((button) => ({ button, box: button.getBoundingClientRect() }))
-          .filter(({ box }) => box.width > 0 && (box.width < 44 || box.height < 44))
-          .map(({ button }) => button.dataset.testid),
-      );
-      expect(small).toEqual([]);
-    }
-    await page.setViewportSize({ width: height, height: width });
-    await expectOnlySeenAsked(page, room);
-    await page.close();
+    });
   });
 }

@@ -125,7 +125,7 @@ export class FakeRoom {
         return [reply(this.#joined)];
       }
       case 'offer':
-        this.asked.clear();
+        if (message.fresh) this.asked.clear();
         return [reply({ type: 'answer', sdp: '' })];
       case 'view': {
         for (const slot of message.slots) this.asked.set(slot.mid, slot);
