@@ -14,7 +14,9 @@ type Remembered =
   | 'screen'
   | 'shortcuts'
   | 'data'
-  | 'tour';
+  | 'tour'
+  | 'layout'
+  | 'self_view';
 
 export function remembered(key: Remembered): string | undefined {
   return read(() => localStorage, key);

@@ -1,54 +1,105 @@
 import { describe, expect, it } from 'vitest';
-import { joinedRoom, person } from './examples';
-import { type Room, roomAfter } from './room';
-import { tilesAfter, type View, viewAfter, viewChanges, type Wanted } from './stage';
+import {
+  orderAfter,
+  type Places,
+  type View,
+  viewAfter,
+  viewChanges,
+  type Wanted,
+  wantedOnce,
+} from './stage';
 
-function roomOf(...ids: string[]): Room {
-  return joinedRoom(ids.map((id) => person(id)));
+function places(others: string[], capacity: number, more: Partial<Places> = {}): Places {
+  return { others, own: 'me', held: [], spoke: [], capacity, ...more };
 }
 
-function speaking(room: Room, ...ids: string[]): Room {
-  const speakers = ids.map((participant) => ({ participant, level: 20 }));
-  return roomAfter(room, { type: 'speakers', speakers });
-}
-
-describe('tilesAfter', () => {
+describe('orderAfter', () => {
   it('shows everybody where there is room, oneself last', () => {
-    expect(tilesAfter([], roomOf('a', 'me', 'b'), 3)).toEqual(['a', 'b', 'me']);
-    expect(tilesAfter([], roomOf('me'), 2)).toEqual(['me']);
-    expect(tilesAfter([], roomOf('me', 'a'), 1)).toEqual(['a']);
-    expect(tilesAfter([], roomOf('me', 'a'), 0)).toEqual([]);
+    expect(orderAfter([], places(['a', 'b'], 3))).toEqual(['a', 'b', 'me']);
+    expect(orderAfter([], places([], 2))).toEqual(['me']);
+    expect(orderAfter([], places(['a'], 1))).toEqual(['a', 'me']);
+    expect(orderAfter([], places(['a'], 0))).toEqual(['a', 'me']);
+    expect(orderAfter([], places(['a', 'b'], 9, { own: undefined }))).toEqual(['a', 'b']);
+  });
+
+  it('is the last of those that are seen oneself', () => {
+    expect(orderAfter([], places(['a', 'b', 'c'], 3))).toEqual(['a', 'b', 'me', 'c']);
   });
 
   it('moves nobody when somebody comes', () => {
-    expect(tilesAfter(['b', 'a', 'me'], roomOf('a', 'b', 'me', 'c'), 4)).toEqual([
+    expect(orderAfter(['b', 'a', 'me'], places(['a', 'b', 'c'], 4))).toEqual(['b', 'a', 'c', 'me']);
+  });
+
+  it('closes the gap when somebody goes', () => {
+    expect(orderAfter(['a', 'b', 'c', 'me'], places(['a', 'c'], 3))).toEqual(['a', 'c', 'me']);
+  });
+
+  it('fills the gap of somebody seen from behind, and moves nobody else', () => {
+    const before = ['a', 'b', 'c', 'me', 'd', 'e'];
+    expect(orderAfter(before, places(['a', 'c', 'd', 'e'], 4))).toEqual(['a', 'd', 'c', 'me', 'e']);
+  });
+
+  it('lets a speaker change places with the one who was silent for longest', () => {
+    const before = ['a', 'b', 'c', 'me', 'd', 'e'];
+    const others = ['a', 'b', 'c', 'd', 'e'];
+    const spoken = orderAfter(before, places(others, 4, { spoke: ['e', 'a', 'c'] }));
+    expect(spoken).toEqual(['a', 'e', 'c', 'me', 'd', 'b']);
+    const all = orderAfter(before, places(others, 4, { spoke: ['d', 'a', 'b', 'c'] }));
+    expect(all).toEqual(['a', 'b', 'd', 'me', 'c', 'e']);
+  });
+
+  it('does not change while those who are seen speak', () => {
+    const before = ['a', 'b', 'c', 'me', 'd'];
+    expect(orderAfter(before, places(['a', 'b', 'c', 'd'], 4, { spoke: ['c', 'b'] }))).toEqual(
+      before,
+    );
+  });
+
+  it('holds in front whoever is pinned, whatever others say', () => {
+    const before = ['a', 'b', 'c', 'me', 'd', 'e'];
+    const others = ['a', 'b', 'c', 'd', 'e'];
+    const pinned = orderAfter(before, places(others, 4, { held: ['d'], spoke: [] }));
+    expect(pinned).toEqual(['d', 'b', 'c', 'me', 'a', 'e']);
+    const talk = places(others, 4, { held: ['d'], spoke: ['e', 'a', 'b', 'c'] });
+    expect(orderAfter(pinned, talk)[0]).toBe('d');
+    expect(orderAfter(pinned, talk).slice(0, 4).sort()).toEqual(['a', 'd', 'e', 'me']);
+  });
+
+  it('swaps two tiles and no others when the large one changes', () => {
+    const others = ['a', 'b', 'c', 'd'];
+    const before = orderAfter([], places(others, 9, { held: ['a'] }));
+    expect(orderAfter(before, places(others, 9, { held: ['c'] }))).toEqual([
+      'c',
       'b',
       'a',
-      'c',
+      'd',
       'me',
     ]);
   });
 
-  it('closes the gap when somebody goes', () => {
-    expect(tilesAfter(['a', 'b', 'c', 'me'], roomOf('a', 'c', 'me'), 3)).toEqual(['a', 'c', 'me']);
+  it('can hold oneself', () => {
+    expect(orderAfter([], places(['a', 'b'], 3, { held: ['me'] }))).toEqual(['me', 'b', 'a']);
   });
 
-  it('gives a speaker the place of the one who was silent for longest', () => {
-    const room = roomOf('a', 'b', 'c', 'd', 'me');
-    const before = tilesAfter([], room, 4);
-    expect(before).toEqual(['a', 'b', 'c', 'me']);
-    const spoken = speaking(speaking(speaking(room, 'c'), 'a'), 'd');
-    expect(tilesAfter(before, spoken, 4)).toEqual(['a', 'd', 'c', 'me']);
-  });
-
-  it('does not change while those who are shown speak', () => {
-    const room = speaking(roomOf('a', 'b', 'c', 'd', 'me'), 'b');
-    expect(tilesAfter(['a', 'b', 'c', 'me'], room, 4)).toEqual(['a', 'b', 'c', 'me']);
-  });
-
-  it('fills the place of somebody shown who leaves a full grid', () => {
-    const room = roomOf('a', 'c', 'd', 'e', 'me');
-    expect(tilesAfter(['a', 'b', 'c', 'me'], room, 4)).toEqual(['a', 'd', 'c', 'me']);
+  it('keeps everybody exactly once, with many people who come, go, speak and are pinned', () => {
+    let seed = 7;
+    const random = (below: number) => {
+      seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648;
+      return Math.floor((seed / 2_147_483_648) * below);
+    };
+    let present = Array.from({ length: 200 }, (_, index) => `p${index}`);
+    let order: string[] = [];
+    for (let turn = 0; turn < 500; turn += 1) {
+      if (random(3) === 0) present = present.filter((_, index) => index !== random(300));
+      if (random(3) === 0) present = [...present, `q${turn}`];
+      const some = () => present[random(present.length)] as string;
+      const spoke = [...new Set([some(), some(), some(), some()])];
+      const held = [...new Set(random(2) === 0 ? [some(), some()] : [])];
+      const capacity = 1 + random(30);
+      order = orderAfter(order, places(present, capacity, { spoke, held }));
+      expect([...order].sort()).toEqual([...present, 'me'].sort());
+      expect(order.slice(0, held.length)).toEqual(held);
+    }
   });
 });
 
@@ -57,6 +108,12 @@ const want = (participant: string, width = 320): Wanted => ({
   source: 'camera',
   width,
   height: 180,
+});
+
+describe('wantedOnce', () => {
+  it('keeps the larger of two wishes for one stream, in the place of the first', () => {
+    expect(wantedOnce([want('a'), want('b'), want('a', 640)])).toEqual([want('a', 640), want('b')]);
+  });
 });
 
 describe('viewAfter', () => {

@@ -1,40 +1,96 @@
 // Who gets a tile, and which slot of the pool carries each tile's video. Pure.
 
 import type { ParticipantId, Source, ViewSlot } from '../protocol/messages';
-import type { Room } from './room';
 
-/**
- * Who has the places of a grid of `capacity` tiles. Whoever is shown keeps the place: when not
- * everybody fits, somebody who speaks takes the place of the one who was silent for longest, and
- * nobody else moves. One's own tile has the last place.
- */
-export function tilesAfter(
-  before: readonly ParticipantId[],
-  room: Room,
-  capacity: number,
-): ParticipantId[] {
-  const others = room.participants.map(({ id }) => id).filter((id) => id !== room.you);
-  const ownPlaces = capacity > 1 && others.length < room.participants.length ? 1 : 0;
-  const chosen = new Set(byInterest(before, room, others).slice(0, capacity - ownPlaces));
-  const everybodyFits = chosen.size === others.length;
-  const places: (ParticipantId | undefined)[] = before
-    .filter((id) => id !== room.you && (!everybodyFits || chosen.has(id)))
-    .slice(0, chosen.size)
-    .map((id) => (chosen.delete(id) ? id : undefined));
-  const newcomers = [...chosen];
-  const filled = places.map((id) => id ?? newcomers.shift()).filter((id) => id !== undefined);
-  return [...filled, ...newcomers, ...(ownPlaces > 0 || others.length === 0 ? [room.you] : [])];
+/** Who has a place, and how many places are seen at once. */
+export interface Places {
+  /** In order of arrival. */
+  others: readonly ParticipantId[];
+  /** Oneself, if one's own tile is among the others. */
+  own: ParticipantId | undefined;
+  /** Who has the first places, whoever speaks. */
+  held: readonly ParticipantId[];
+  /** Who spoke, latest first. */
+  spoke: readonly ParticipantId[];
+  /** How many tiles are seen at once, those of `held` among them. */
+  capacity: number;
 }
 
-/** Latest speakers first, then those who have a place, then in order of arrival. */
-function byInterest(
+/**
+ * Everybody in the order of their places. Whoever has a place keeps it: when not everybody is seen,
+ * somebody who speaks changes places with the one who was silent for longest, and nobody else moves.
+ * One's own tile is the last of those that are seen.
+ */
+export function orderAfter(before: readonly ParticipantId[], places: Places): ParticipantId[] {
+  const { own, held, capacity } = places;
+  const ownHeld = own !== undefined && held.includes(own);
+  const moving = own !== undefined && !ownHeld;
+  const present = ownHeld ? [...places.others, own] : places.others;
+  const seen = Math.max(0, capacity - (moving && capacity > 1 ? 1 : 0));
+  const earlier = before.filter((id) => ownHeld || id !== own);
+  const order = withoutGaps(earlier, present, seen);
+  holdInFront(order, held);
+  letSpeakersIn(order, places.spoke, held.length, Math.min(seen, order.length));
+  const last = Math.max(held.length, Math.min(seen, order.length));
+  if (moving) order.splice(capacity > 1 ? last : order.length, 0, own);
+  return order;
+}
+
+/** The gap of one who left is filled from behind what is seen; what is left of it closes. */
+function withoutGaps(
   before: readonly ParticipantId[],
-  room: Room,
-  others: readonly ParticipantId[],
+  present: readonly ParticipantId[],
+  seen: number,
 ): ParticipantId[] {
-  const present = new Set(others);
-  const order = new Set([...room.spoke, ...before, ...others].filter((id) => present.has(id)));
-  return [...order];
+  const left = new Set(present);
+  const known = before.map((id) => (left.delete(id) ? id : undefined));
+  const all: (ParticipantId | undefined)[] = [...known, ...left];
+  const beyond = all.slice(seen).filter((id) => id !== undefined);
+  let next = 0;
+  const filled = all.slice(0, seen).flatMap((id) => {
+    const here = id ?? beyond[next++];
+    return here === undefined ? [] : [here];
+  });
+  return [...filled, ...beyond.slice(next)];
+}
+
+/** Who has to go to the front changes places with whoever was there. */
+function holdInFront(order: ParticipantId[], held: readonly ParticipantId[]): void {
+  for (const [place, id] of held.entries()) swap(order, place, order.indexOf(id));
+}
+
+/** Whoever spoke lately has a place among those seen, and takes it from who spoke longest ago. */
+function letSpeakersIn(
+  order: ParticipantId[],
+  spoke: readonly ParticipantId[],
+  from: number,
+  seen: number,
+): void {
+  if (order.length <= seen || from >= seen) return;
+  const fixed = new Set(order.slice(0, from));
+  const present = new Set(order);
+  const speakers = spoke.filter((id) => present.has(id) && !fixed.has(id)).slice(0, seen - from);
+  const speaks = new Set(speakers);
+  const inside = new Set(order.slice(from, seen));
+  const silent = spoke.filter((id) => inside.has(id) && !speaks.has(id)).reverse();
+  const mute = new Set(silent);
+  const givers = [
+    ...order.slice(from, seen).filter((id) => !speaks.has(id) && !mute.has(id)),
+    ...silent,
+  ];
+  const places = new Map(order.map((id, place) => [id, place]));
+  for (const speaker of speakers.filter((id) => !inside.has(id))) {
+    const giver = givers.shift();
+    if (giver === undefined) return;
+    swap(order, places.get(giver) ?? -1, places.get(speaker) ?? -1);
+  }
+}
+
+function swap(order: ParticipantId[], a: number, b: number): void {
+  const [one, other] = [order[a], order[b]];
+  if (one === undefined || other === undefined) return;
+  order[a] = other;
+  order[b] = one;
 }
 
 export interface Wanted {
@@ -43,6 +99,21 @@ export interface Wanted {
   /** In device pixels. */
   width: number;
   height: number;
+}
+
+/** Each stream once, in the order of the first mention and as large as the largest one. */
+export function wantedOnce(all: readonly Wanted[]): Wanted[] {
+  const once = new Map<string, Wanted>();
+  for (const want of all) {
+    const key = `${want.source} ${want.participant}`;
+    const { width = 0, height = 0 } = once.get(key) ?? {};
+    once.set(key, {
+      ...want,
+      width: Math.max(want.width, width),
+      height: Math.max(want.height, height),
+    });
+  }
+  return [...once.values()];
 }
 
 /** What each slot of the pool was last asked to show, by mid. */

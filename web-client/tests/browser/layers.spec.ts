@@ -24,6 +24,9 @@ test('layers follow the tile and the link, and the picture never breaks', async 
     const room = await publisher.createRoom(service.url);
     await receiver.join(room);
     await receiver.waitToSee(anna, () => service.logs());
+    // Its tiles change size with the window; of two people alone one has all of it.
+    await receiver.page.getByTestId('layout').click();
+    await receiver.page.getByTestId('layout-grid').click();
 
     await test.step('a large tile gets the large layer', () => becomes(720, 30_000));
     expect((await publisher.outboundVideo()).length).toBe(3);
