@@ -1,6 +1,6 @@
 // Lobby, moderation, hands, reactions, chat and real-time text among people at the real program.
 
-import { test as base, expect, type Page } from './support/pages';
+import { test as base, expect as browserExpect, type Page } from './support/pages';
 import { announced, dropWebSocket, People } from './support/people';
 
 const test = base.extend<{ people: People }>({
