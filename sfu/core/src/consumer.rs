@@ -210,10 +210,13 @@ impl Consumer {
         let place = packet.incoming.info.descriptor?;
         let frame_number = rewritten.frame_number?;
         let mut active = None;
-        if let Some(structure) = packet.structure.as_ref().filter(|_| place.first_of_frame || place.has_active()) {
+        if let Some(structure) =
+            packet.structure.as_ref().filter(|_| place.first_of_frame || place.has_active())
+        {
             let source = structure.decode_targets(packet.incoming.info.active);
             let served = structure.decode_targets(self.selector.served()) & source;
-            let told = if place.has_structure { structure.all() } else { self.active.unwrap_or(structure.all()) };
+            let told =
+                if place.has_structure { structure.all() } else { self.active.unwrap_or(structure.all()) };
             if served != told || place.has_active() {
                 active = Some(served);
             }

@@ -9,9 +9,9 @@ mod layers;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use broletto_protocol::Codec;
 use broletto_sfu_server::config::{Announced, LimitsConfig};
 use broletto_sfu_server::{ControlConfig, SfuConfig};
-use broletto_protocol::Codec;
 use broletto_signaling_core::Config as ConferenceConfig;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -186,7 +186,8 @@ impl Inspector {
 
     /// `read` is what the payload says, as far as it could be read.
     fn described(&mut self, frame: Frame, read: PacketInfo) -> PacketInfo {
-        let Frame { place, spatial, temporal, is_intra, needed, joins, discardable, active, structure } = frame;
+        let Frame { place, spatial, temporal, is_intra, needed, joins, discardable, active, structure } =
+            frame;
         let key_frame = structure.is_some() && place.first_of_frame && is_intra && spatial == 0;
         if let Some(structure) = structure {
             self.spatial_layers = structure.spatial_layers.min(SPATIAL_LAYERS_MAX);

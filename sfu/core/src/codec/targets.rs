@@ -103,7 +103,10 @@ mod tests {
     #[test]
     fn the_highest_temporal_layer_is_found() {
         let targets = Targets::of(1, 0).and(Targets::of(1, 2));
-        assert_eq!([0, 1, 2, 3].map(|temporal| targets.highest_temporal(1, temporal)), [0, 0, 2, 2].map(Some));
+        assert_eq!(
+            [0, 1, 2, 3].map(|temporal| targets.highest_temporal(1, temporal)),
+            [0, 0, 2, 2].map(Some)
+        );
         assert_eq!([0, 2, 3].map(|spatial| targets.highest_temporal(spatial, 3)), [None; 3]);
     }
 }
