@@ -333,7 +333,7 @@ mod tests {
             (100_000, 640, 1, 3),
             (100_000, 1280, 2, 3),
             (1_700, 1280, 1, 3),
-            (100, 1280, 0, 1),
+            (100, 1280, 0, 0),
         ] {
             let allocation = allocate(Some(estimate_kbps * 1_000), &[demand(Content::Camera, tile, &svc)]);
             assert_eq!(
