@@ -1,5 +1,6 @@
 // Options in the page's address, for support and for tests; README.md lists them.
 
+import { OFFERED } from './media/codecs';
 import type { VideoCodec } from './protocol/messages';
 
 export interface PageOptions {
@@ -10,8 +11,6 @@ export interface PageOptions {
   iceTransportPolicy: RTCIceTransportPolicy;
 }
 
-const CODECS: readonly VideoCodec[] = ['h264', 'vp8', 'vp9', 'av1'];
-const OFFERED: readonly VideoCodec[] = ['h264', 'vp8'];
 const CAMERA = { width: 1280, height: 720 };
 const CAMERA_SIDE_MAX = 3840;
 
@@ -27,7 +26,7 @@ export function readOptions(query: string): PageOptions {
 }
 
 function codecs(text: string | null): VideoCodec[] | undefined {
-  const known = CODECS.filter((codec) => text?.toLowerCase().split(',').includes(codec));
+  const known = OFFERED.filter((codec) => text?.toLowerCase().split(',').includes(codec));
   return known.length > 0 ? known : undefined;
 }
 

@@ -321,6 +321,30 @@ mod tests {
     }
 
     #[test]
+    fn spatial_layers_of_one_encoding_are_steps_as_encodings_are() {
+        let svc: [Encoding; 3] = std::array::from_fn(|layer| Encoding {
+            index: 0,
+            spatial: layer as u8,
+            temporal_layers: 3,
+            ..CAMERA[layer]
+        });
+        for (estimate_kbps, tile, spatial, temporal) in [
+            (100_000, 320, 0, 3),
+            (100_000, 640, 1, 3),
+            (100_000, 1280, 2, 3),
+            (1_700, 1280, 1, 3),
+            (100, 1280, 0, 0),
+        ] {
+            let allocation = allocate(Some(estimate_kbps * 1_000), &[demand(Content::Camera, tile, &svc)]);
+            assert_eq!(
+                allocation.targets,
+                [Some(Layer { encoding: 0, spatial, temporal })],
+                "{estimate_kbps} {tile}"
+            );
+        }
+    }
+
+    #[test]
     fn the_order_of_needs() {
         let audio_kbps = AUDIO_BPS / 1_000;
         for (estimate_kbps, demands, expected) in [

@@ -429,6 +429,8 @@ mod tests {
     fn a_temporal_layer_is_joined_where_it_may_be_and_one_at_a_time() {
         let mut script = Script::new(1, Some(temporal(0)));
         script.key(0);
+        // Of both layers something is missing.
+        assert_eq!([2, 1].map(|temporal| script.layer(0, temporal, false)), [Skip, Skip]);
         script.selector.set_target(Some(Layer::whole(0)));
         assert_eq!(script.layer(0, 1, false), Skip);
         // Layer 2 could be joined, but what comes of layer 1 after it could not be decoded.
@@ -468,5 +470,126 @@ mod tests {
         assert_eq!(script.send(0, padding), Ignore);
         script.key(0);
         assert_eq!(script.send(0, padding), Skip);
+    }
+
+    /// A picture of three spatial layers of one encoding, of a packet each. In a key picture the
+    /// larger depend on the smaller; in the others only if they are all `linked`.
+    fn picture(script: &mut Script, key: bool, temporal_layer: u8, linked: bool) -> [Selection; 3] {
+        script.now += FRAME;
+        let first = script.sequence_number + 1;
+        script.sequence_number += 3;
+        [0, 1, 2].map(|spatial_layer| {
+            let highest = if key || linked { 2 } else { spatial_layer };
+            let above = |temporal| {
+                (spatial_layer..=highest)
+                    .fold(Targets::NONE, |all, layer| all.and(Targets::from(layer, temporal)))
+            };
+            let info = PacketInfo {
+                key_frame: key && spatial_layer == 0,
+                frame_start: true,
+                frame_end: true,
+                spatial_layer,
+                spatial_layers: 3,
+                temporal_layer,
+                needed: above(temporal_layer),
+                joins: if key && spatial_layer == 0 {
+                    Targets::ALL
+                } else if temporal_layer == 0 {
+                    Targets::from(spatial_layer, 1)
+                } else {
+                    Targets::NONE
+                },
+                joins_if: if key { Targets::NONE } else { Targets::of(spatial_layer, 0) },
+                ..PacketInfo::default()
+            };
+            let sequence_number = first + u64::from(spatial_layer);
+            let packet = IncomingPacket { encoding: 0, sequence_number, timestamp: first as u32, info };
+            script.selector.select(&packet, script.now)
+        })
+    }
+
+    fn spatial(spatial: u8) -> Layer {
+        Layer { spatial, ..Layer::whole(0) }
+    }
+
+    #[test]
+    fn of_spatial_layers_that_are_linked_in_key_pictures_one_is_sent_in_the_others() {
+        for (layer, key, other) in [
+            (0, [Start, Skip, Skip], [Pass, Skip, Skip]),
+            (1, [Start, Pass, Skip], [Skip, Pass, Skip]),
+            (2, [Start, Pass, Pass], [Skip, Skip, Pass]),
+        ] {
+            let mut script = Script::new(1, Some(spatial(layer)));
+            assert_eq!(picture(&mut script, true, 0, false), key, "layer {layer}");
+            assert_eq!([1, 0].map(|temporal| picture(&mut script, false, temporal, false)), [other; 2]);
+            assert_eq!(script.selector.spatial_layer(), Some(layer));
+            assert_eq!(script.selector.key_frame_wanted(), None);
+        }
+    }
+
+    #[test]
+    fn a_spatial_layer_that_lacks_its_past_is_joined_at_a_key_picture() {
+        let mut script = Script::new(1, Some(spatial(0)));
+        picture(&mut script, true, 0, false);
+        picture(&mut script, false, 0, false);
+        for (target, before, key, after) in [
+            (2, [Pass, Skip, Skip], [Pass, Pass, Pass], [Skip, Skip, Pass]),
+            (0, [Skip, Skip, Pass], [Pass, Skip, Skip], [Pass, Skip, Skip]),
+            (1, [Pass, Skip, Skip], [Pass, Pass, Skip], [Skip, Pass, Skip]),
+        ] {
+            script.selector.set_target(Some(spatial(target)));
+            assert_eq!(script.selector.key_frame_wanted(), Some(0), "to {target}");
+            assert_eq!(picture(&mut script, false, 0, false), before, "to {target}");
+            assert_eq!(picture(&mut script, true, 0, false), key, "to {target}");
+            assert_eq!(script.selector.key_frame_wanted(), None, "to {target}");
+            assert_eq!(picture(&mut script, false, 0, false), after, "to {target}");
+        }
+    }
+
+    #[test]
+    fn of_layers_that_are_always_linked_the_lower_are_there_at_once() {
+        let mut script = Script::new(1, Some(spatial(2)));
+        picture(&mut script, true, 0, true);
+        assert_eq!(picture(&mut script, false, 0, true), [Pass; 3]);
+        script.selector.set_target(Some(spatial(1)));
+        assert_eq!(script.selector.key_frame_wanted(), None);
+        assert_eq!(picture(&mut script, false, 0, true), [Pass, Pass, Skip]);
+        // And up again at a key picture only.
+        script.selector.set_target(Some(spatial(2)));
+        assert_eq!(script.selector.key_frame_wanted(), Some(0));
+        assert_eq!(picture(&mut script, false, 0, true), [Pass, Pass, Skip]);
+        assert_eq!(picture(&mut script, true, 0, true), [Pass; 3]);
+    }
+
+    #[test]
+    fn temporal_layers_of_a_spatial_one_go_down_at_once_and_up_where_they_may() {
+        let mut script = Script::new(1, Some(spatial(2)));
+        picture(&mut script, true, 0, false);
+        script.selector.set_target(Some(Layer { temporal: 0, ..spatial(2) }));
+        assert_eq!(picture(&mut script, false, 1, false), [Skip; 3]);
+        // No picture of the base layer was left out yet.
+        assert_eq!(script.selector.served(), Targets::up_to(2, 0));
+        script.selector.set_target(Some(spatial(2)));
+        assert_eq!(picture(&mut script, false, 1, false), [Skip; 3]);
+        assert_eq!(picture(&mut script, false, 0, false), [Skip, Skip, Pass]);
+        assert_eq!(picture(&mut script, false, 1, false), [Skip, Skip, Pass]);
+    }
+
+    #[test]
+    fn a_spatial_layer_that_the_source_does_not_serve_is_not_waited_for() {
+        let mut script = Script::new(1, Some(spatial(2)));
+        picture(&mut script, true, 0, false);
+        let info = PacketInfo {
+            frame_start: true,
+            spatial_layers: 3,
+            active: Targets::up_to(1, 3),
+            ..PacketInfo::default()
+        };
+        script.send(0, info);
+        assert_eq!(script.selector.key_frame_wanted(), None, "all are complete after the key picture");
+        picture(&mut script, false, 0, false);
+        script.send(0, info);
+        assert_eq!(script.selector.key_frame_wanted(), Some(0));
+        assert_eq!(script.selector.goal().map(|goal| goal.spatial), Some(1));
     }
 }

@@ -11,7 +11,7 @@ export interface CodecCapability {
 }
 
 /** What the server can forward, in the order in which it is offered by default. */
-export const OFFERED: readonly VideoCodec[] = ['h264', 'vp8'];
+export const OFFERED: readonly VideoCodec[] = ['h264', 'vp8', 'vp9', 'av1'];
 
 /**
  * The capabilities to offer, `first` in front. Of H.264 only the constrained baseline profile in
@@ -49,6 +49,11 @@ export function negotiated<T extends CodecCapability>(
   return codecs.find(({ mimeType }) => mimeType.toLowerCase() === `video/${wanted}`);
 }
 
+/** A codec of the browser in the words of the protocol. */
+export function nameOf({ mimeType }: CodecCapability): VideoCodec | undefined {
+  return OFFERED.find((codec) => mimeType.toLowerCase() === `video/${codec}`);
+}
+
 function isPreferred({ mimeType, sdpFmtpLine = '' }: CodecCapability): boolean {
   switch (mimeType.toLowerCase()) {
     case 'video/h264':
@@ -57,6 +62,8 @@ function isPreferred({ mimeType, sdpFmtpLine = '' }: CodecCapability): boolean {
       );
     case 'video/vp9':
       return /profile-id=0/.test(sdpFmtpLine) || sdpFmtpLine === '';
+    case 'video/av1':
+      return !/profile=[^0]/.test(sdpFmtpLine);
     default:
       return true;
   }

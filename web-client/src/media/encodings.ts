@@ -1,11 +1,19 @@
-// Which simulcast layers a camera sends, as a pure function of the size it captures.
+// Which layers a camera sends, as a pure function of the size it captures and of the codec: three
+// simulcast encodings, or one encoding with spatial layers.
+
+import type { VideoCodec } from '../protocol/messages';
 
 export interface Layer {
   rid: 'q' | 'h' | 'f';
   active: boolean;
   scaleResolutionDownBy: number;
   maxBitrate: number;
+  /** W3C webrtc-svc. Undefined: the encoding has no spatial layers. */
+  scalabilityMode: string | undefined;
 }
+
+/** Codecs that carry all sizes in one encoding, the larger ones built on the smaller. */
+const WITH_SPATIAL_LAYERS: readonly VideoCodec[] = ['vp9', 'av1'];
 
 /** Upper bound of bits a second for a layer of this height, sorted by height. */
 const BITRATES: readonly { height_max: number; bitrate_bps: number }[] = [
@@ -31,6 +39,35 @@ const LAYER_COUNTS: readonly { pixels_min: number; scales: readonly number[] }[]
 
 const RIDS = ['q', 'h', 'f'] as const;
 
+/**
+ * What browsers are asked for, by the number of sizes: temporal layers always, and spatial layers
+ * that depend on each other in key pictures only, so that who gets the largest needs no other. The
+ * later ones are for browsers that refuse the earlier.
+ */
+const MODES: Record<number, readonly string[]> = {
+  3: ['L3T3_KEY', 'L3T3', 'L1T3', 'L1T1'],
+  2: ['L2T3_KEY', 'L2T3', 'L1T3', 'L1T1'],
+  1: ['L1T3', 'L1T1'],
+};
+
+/** The ways to send a camera, the best first. There is only one without spatial layers. */
+export function cameraWays(width: number, height: number, codec: VideoCodec): Layer[][] {
+  const simulcast = cameraLayers(width, height);
+  if (!WITH_SPATIAL_LAYERS.includes(codec)) return [simulcast];
+  const sizes = simulcast.filter(({ active }) => active);
+  const maxBitrate = sizes.reduce((sum, layer) => sum + layer.maxBitrate, 0);
+  return (MODES[sizes.length] ?? []).map((scalabilityMode) =>
+    simulcast.map(({ rid }, index) => ({
+      rid,
+      active: index === 0,
+      scaleResolutionDownBy: 1,
+      maxBitrate,
+      scalabilityMode,
+    })),
+  );
+}
+
+/** Simulcast. */
 export function cameraLayers(width: number, height: number): Layer[] {
   const { scales } = LAYER_COUNTS.find(({ pixels_min }) => width * height >= pixels_min) ?? {
     scales: [1],
@@ -43,6 +80,7 @@ export function cameraLayers(width: number, height: number): Layer[] {
       active: scale !== undefined,
       scaleResolutionDownBy,
       maxBitrate: bitrateOf(Math.min(width, height) / scaleResolutionDownBy),
+      scalabilityMode: undefined,
     };
   });
 }

@@ -12,8 +12,8 @@ import type {
   Source,
   VideoCodec,
 } from '../protocol/messages';
-import { audioCodecs, negotiated, videoCodecs } from './codecs';
-import { cameraLayers, SCREEN_BITRATE_BPS, SCREEN_FRAMES_PER_S_MAX } from './encodings';
+import { audioCodecs, nameOf, negotiated, videoCodecs } from './codecs';
+import { cameraLayers, cameraWays, SCREEN_BITRATE_BPS, SCREEN_FRAMES_PER_S_MAX } from './encodings';
 
 /** A short gap often heals by itself; after this long in `disconnected` ICE is restarted. */
 const DISCONNECTED_MS = 2_500;
@@ -28,7 +28,7 @@ const PERMANENT = new Set<unknown>(['invalid', 'forbidden', 'malformed']);
 const BROWSER_FAILURES_MAX = 5;
 
 /** The W3C extension that switches a running encoding to another codec; not in TypeScript's types. */
-type Encoding = RTCRtpEncodingParameters & { codec?: RTCRtpCodec };
+type Encoding = RTCRtpEncodingParameters & { codec?: RTCRtpCodec; scalabilityMode?: string };
 
 const KINDS: Record<Source, MediaKind> = {
   microphone: 'audio',
@@ -87,13 +87,13 @@ export function createPeer(options: PeerOptions): Peer {
   const tracks = new Map<Source, MediaStreamTrack | null>();
   const receivers: { kind: MediaKind; transceiver: RTCRtpTransceiver; stream: MediaStream }[] = [];
   let videoCodec = options.codecs.first;
-  let layers = cameraLayers(1280, 720);
+  let cameraSize = { width: 1280, height: 720 };
   let answered = false;
   let closed = false;
   let negotiation: 'idle' | 'running' | 'again' | 'waiting' = 'idle';
   let failures = 0;
   let browserFailures = 0;
-  let editing: Promise<void> = Promise.resolve();
+  let editing: Promise<unknown> = Promise.resolve();
   let restartTimer: ReturnType<typeof setTimeout> | undefined;
   let retryTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -178,7 +178,6 @@ export function createPeer(options: PeerOptions): Peer {
     answered = true;
     options.onSlots(receiveSlots());
     // An answer that takes all the RIDs switches on those that were off.
-    await shapeCamera();
     await useCodec();
     const again = negotiation === 'again';
     negotiation = 'idle';
@@ -252,23 +251,27 @@ export function createPeer(options: PeerOptions): Peer {
     tracks.set(source, track);
     if (track && source === 'camera') {
       const { width = 1280, height = 720 } = track.getSettings();
-      layers = cameraLayers(width, height);
-      await shapeCamera();
+      cameraSize = { width, height };
+      await shapeCamera(sender);
     }
     // It was switched off again, or the connection closed, meanwhile.
     if (closed || tracks.get(source) !== track) return;
     await sender.replaceTrack(track);
   }
 
-  async function shapeCamera(): Promise<void> {
-    const sender = senders.get('camera')?.sender;
-    if (!sender) return;
-    await edit(sender, (encoding) => {
-      Object.assign(
-        encoding,
-        layers.find(({ rid }) => rid === encoding.rid),
-      );
-    });
+  /** Gives the camera the layers and the codec that fit each other: one without the other is refused. */
+  async function shapeCamera(sender: RTCRtpSender): Promise<void> {
+    const { codecs } = sender.getParameters();
+    const codec = answered ? negotiated(codecs, videoCodec) : undefined;
+    const name = codec ? videoCodec : codecs[0] && nameOf(codecs[0]);
+    const { width, height } = cameraSize;
+    for (const layers of cameraWays(width, height, name ?? 'vp8')) {
+      const taken = await edit(sender, (encoding) => {
+        const layer = layers.find(({ rid }) => rid === encoding.rid);
+        Object.assign(encoding, layer, codec && { codec });
+      });
+      if (taken) return;
+    }
   }
 
   async function setVideoCodec(codec: VideoCodec): Promise<void> {
@@ -285,10 +288,13 @@ export function createPeer(options: PeerOptions): Peer {
     for (const { transceiver } of videoSenders()) {
       const { codecs } = transceiver.sender.getParameters();
       const codec = negotiated(codecs, videoCodec);
+      if (transceiver === senders.get('camera')) await shapeCamera(transceiver.sender);
       if (!codec) continue;
-      await edit(transceiver.sender, (encoding) => {
-        encoding.codec = codec;
-      });
+      if (transceiver !== senders.get('camera')) {
+        await edit(transceiver.sender, (encoding) => {
+          encoding.codec = codec;
+        });
+      }
       const [encoding]: Encoding[] = transceiver.sender.getParameters().encodings;
       const sends = encoding?.codec ?? codecs[0];
       if (!sends || !negotiated([sends], videoCodec)) switched = false;
@@ -304,19 +310,22 @@ export function createPeer(options: PeerOptions): Peer {
 
   /**
    * Changes the encodings of a sender. One change at a time: parameters that were read before
-   * another change took effect are refused.
+   * another change took effect are refused. False: the browser refused it.
    */
-  function edit(sender: RTCRtpSender, change: (encoding: Encoding) => void): Promise<void> {
-    editing = editing.then(async () => {
+  function edit(sender: RTCRtpSender, change: (encoding: Encoding) => void): Promise<boolean> {
+    const edited = editing.then(async () => {
       const parameters = sender.getParameters();
       for (const encoding of parameters.encodings) change(encoding);
       try {
         await sender.setParameters(parameters);
+        return true;
       } catch (error) {
         console.info('the browser refused parameters of a sender:', error);
+        return false;
       }
     });
-    return editing;
+    editing = edited;
+    return edited;
   }
 
   function close(): void {

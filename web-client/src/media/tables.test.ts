@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { readOptions } from '../options';
-import { audioCodecs, type CodecCapability, negotiated, videoCodecs } from './codecs';
-import { cameraLayers } from './encodings';
+import { audioCodecs, type CodecCapability, nameOf, negotiated, videoCodecs } from './codecs';
+import { cameraLayers, cameraWays } from './encodings';
 import { levelOf } from './level';
 
 describe('cameraLayers', () => {
@@ -23,6 +23,32 @@ describe('cameraLayers', () => {
     const bitrates = cameraLayers(1280, 720).map(({ maxBitrate }) => maxBitrate);
     expect(bitrates).toEqual([150_000, 550_000, 1_700_000]);
   });
+});
+
+describe('cameraWays', () => {
+  it('is simulcast with codecs that have no spatial layers', () => {
+    expect(cameraWays(1280, 720, 'vp8')).toEqual([cameraLayers(1280, 720)]);
+    expect(cameraWays(1280, 720, 'h264')).toEqual([cameraLayers(1280, 720)]);
+  });
+
+  it.each([
+    ['vp9', 1280, 720, ['L3T3_KEY', 'L3T3', 'L1T3', 'L1T1'], 2_400_000],
+    ['av1', 640, 360, ['L2T3_KEY', 'L2T3', 'L1T3', 'L1T1'], 700_000],
+    ['av1', 320, 180, ['L1T3', 'L1T1'], 150_000],
+  ] as const)(
+    'of %s at %i × %i is one encoding with all sizes',
+    (codec, width, height, modes, bps) => {
+      const ways = cameraWays(width, height, codec);
+      expect(ways.map(([first]) => first?.scalabilityMode)).toEqual(modes);
+      for (const way of ways) {
+        const active = way.filter((layer) => layer.active);
+        expect(
+          active.map(({ rid, scaleResolutionDownBy }) => [rid, scaleResolutionDownBy]),
+        ).toEqual([['q', 1]]);
+        expect(active[0]?.maxBitrate).toBe(bps);
+      }
+    },
+  );
 });
 
 const h264 = (profile: string, mode: number): CodecCapability => ({
@@ -57,6 +83,25 @@ describe('videoCodecs', () => {
     expect(videoCodecs([VP8, RTX], ['h264'], 'h264')).toEqual([]);
   });
 
+  it('takes the first profiles of VP9 and AV1 alone', () => {
+    const profile = (mimeType: string, sdpFmtpLine: string): CodecCapability => ({
+      mimeType,
+      clockRate: 90_000,
+      sdpFmtpLine,
+    });
+    const vp9 = [0, 2].map((id) => profile('video/VP9', `profile-id=${id}`));
+    const av1 = [0, 1].map((id) => profile('video/AV1', `level-idx=5;profile=${id};tier=0`));
+    expect(videoCodecs([...vp9, ...av1, RTX], ['vp9', 'av1'], 'av1')).toEqual([
+      av1[0],
+      vp9[0],
+      RTX,
+    ]);
+  });
+
+  it('names what it knows', () => {
+    expect([h264('42e01f', 1), VP8, RTX].map(nameOf)).toEqual(['h264', 'vp8', undefined]);
+  });
+
   it('finds the negotiated one by name', () => {
     expect(negotiated(ALL, 'vp8')).toBe(VP8);
     expect(negotiated(ALL, 'av1')).toBeUndefined();
@@ -82,8 +127,8 @@ describe('levelOf', () => {
 describe('readOptions', () => {
   it('has defaults', () => {
     expect(readOptions('')).toEqual({
-      sendCodecs: ['h264', 'vp8'],
-      receiveCodecs: ['h264', 'vp8'],
+      sendCodecs: ['h264', 'vp8', 'vp9', 'av1'],
+      receiveCodecs: ['h264', 'vp8', 'vp9', 'av1'],
       camera: { width: 1280, height: 720 },
       iceTransportPolicy: 'all',
     });
@@ -91,9 +136,10 @@ describe('readOptions', () => {
 
   it.each([
     ['?codec=vp8', { sendCodecs: ['vp8'], receiveCodecs: ['vp8'] }],
-    ['?send-codec=VP8', { sendCodecs: ['vp8'], receiveCodecs: ['h264', 'vp8'] }],
+    ['?send-codec=VP8', { sendCodecs: ['vp8'], receiveCodecs: ['h264', 'vp8', 'vp9', 'av1'] }],
     ['?codec=h264,nonsense', { sendCodecs: ['h264'] }],
-    ['?codec=nonsense', { sendCodecs: ['h264', 'vp8'] }],
+    ['?codec=nonsense', { sendCodecs: ['h264', 'vp8', 'vp9', 'av1'] }],
+    ['?codec=av1,vp9', { sendCodecs: ['vp9', 'av1'], receiveCodecs: ['vp9', 'av1'] }],
     ['?camera=640x360', { camera: { width: 640, height: 360 } }],
     ['?ice=relay', { iceTransportPolicy: 'relay' }],
     ['?ice=nonsense', { iceTransportPolicy: 'all' }],

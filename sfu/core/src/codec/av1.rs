@@ -108,8 +108,9 @@ mod tests {
         super::super::inspect(Codec::Av1, payload)
     }
 
-    /// A sequence header of 640×360 as libaom writes it: one operating point of level 2.1.
-    const SEQUENCE_640X360: [u8; 11] = [0x08, 0x00, 0x00, 0x00, 0x04, 0x3c, 0xff, 0xbd, 0xff, 0xc6, 0x08];
+    /// A sequence header of 640×360 that libaom wrote, without its size.
+    const SEQUENCE_640X360: [u8; 12] =
+        [0x08, 0x00, 0x00, 0x00, 0x0c, 0xc4, 0xff, 0x67, 0x36, 0xbe, 0x40, 0x10];
 
     #[test]
     fn a_key_frame_starts_with_a_sequence_header() {

@@ -356,3 +356,212 @@ fn served_by(target_layers: &[(u8, u8)]) -> [u8; 12] {
         below.max_by_key(|(_, layers)| **layers).map_or(0, |(index, _)| index as u8)
     })
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Two spatial and two temporal layers, the larger depending on the smaller in key pictures only
+    /// (L2T2_KEY): decode targets S0T0, S0T1, S1T0, S1T1; the last templates are of layer S1.
+    const TEMPLATES: [(u8, u8, &str, &[u8]); 6] = [
+        (0, 0, "SSSS", &[]),
+        (0, 0, "SS--", &[4]),
+        (0, 1, "-D--", &[2]),
+        (1, 0, "--SS", &[1]),
+        (1, 0, "--SS", &[4]),
+        (1, 1, "---D", &[2]),
+    ];
+    /// What the first template, whose frames bring the structure, has as its number.
+    const OFFSET: u8 = 60;
+
+    #[derive(Default)]
+    struct Writer(Vec<bool>);
+
+    impl Writer {
+        fn put(&mut self, value: u32, count: u32) {
+            self.0.extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            let byte = |bits: &[bool]| {
+                bits.iter().zip(0..).fold(0, |byte, (bit, at)| byte | u8::from(*bit) << (7 - at))
+            };
+            self.0.chunks(8).map(byte).collect()
+        }
+
+        fn indications(&mut self, text: &str) {
+            for indication in text.chars() {
+                self.put("-DSR".find(indication).expect("it is one of the four") as u32, 2);
+            }
+        }
+
+        fn structure(&mut self) {
+            self.put(OFFSET.into(), 6);
+            self.put(3, 5); // dt_cnt_minus_one
+            for (index, (spatial, temporal, _, _)) in TEMPLATES.iter().enumerate() {
+                self.put(
+                    match TEMPLATES.get(index + 1) {
+                        None => 3,
+                        Some((next, _, _, _)) if next > spatial => 2,
+                        Some((_, next, _, _)) if next > temporal => 1,
+                        Some(_) => 0,
+                    },
+                    2,
+                );
+            }
+            TEMPLATES.iter().for_each(|(_, _, indications, _)| self.indications(indications));
+            for (_, _, _, references) in TEMPLATES {
+                for reference in references {
+                    self.put(1, 1);
+                    self.put(u32::from(reference - 1), 4);
+                }
+                self.put(0, 1);
+            }
+            self.put(2, 2); // chain_cnt, of 0 to 4: the small ones take two bits
+            [0, 0, 1, 1].into_iter().for_each(|chain| self.put(chain, 1));
+            (0..TEMPLATES.len() * 2).for_each(|_| self.put(1, 4));
+            self.put(1, 1);
+            for side in [639, 359, 1279, 719] {
+                self.put(side, 16);
+            }
+        }
+    }
+
+    /// A descriptor of a frame by its template; `edges`: it is the first, and the last packet.
+    pub(crate) fn descriptor(
+        template: u8,
+        frame_number: u16,
+        edges: (bool, bool),
+        active: Option<u32>,
+    ) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.put(edges.0.into(), 1);
+        writer.put(edges.1.into(), 1);
+        writer.put(u32::from((OFFSET + template) % 64), 6);
+        writer.put(frame_number.into(), 16);
+        let has_structure = template == 0 && edges.0;
+        if has_structure || active.is_some() {
+            writer.put(has_structure.into(), 1);
+            writer.put(active.is_some().into(), 1);
+            writer.put(0, 3);
+            if has_structure {
+                writer.structure();
+            }
+            if let Some(active) = active {
+                writer.put(active, 4);
+            }
+        }
+        writer.bytes()
+    }
+
+    fn structure() -> Arc<Structure> {
+        let frame = Structure::read(&descriptor(0, 7, (true, false), None), None).expect("it is well formed");
+        frame.structure.expect("it brings one")
+    }
+
+    #[test]
+    fn a_structure_is_read() {
+        let structure = structure();
+        assert_eq!((structure.spatial_layers, structure.decode_targets, structure.chains), (2, 4, 2));
+        assert_eq!(structure.sizes[0], Some(VideoSize { width: 640, height: 360 }));
+        assert_eq!(structure.sizes[1], Some(VideoSize { width: 1280, height: 720 }));
+        assert_eq!(structure.target_layers, [(0, 0), (0, 1), (1, 0), (1, 1)]);
+        let back = |targets| structure.decode_targets(structure.targets(targets));
+        assert!((0..16).all(|targets| back(targets) == targets));
+        assert_eq!(structure.targets(structure.all()), Targets::ALL);
+    }
+
+    #[test]
+    fn frames_are_what_their_templates_say() {
+        let structure = structure();
+        for (template, spatial, temporal, is_intra, needed, joins) in [
+            (0, 0, 0, true, Targets::ALL, Targets::ALL),
+            (1, 0, 0, false, Targets::from(0, 0), Targets::from(0, 0)),
+            (2, 0, 1, false, Targets::from(0, 1), Targets::NONE),
+            (
+                3,
+                1,
+                0,
+                false,
+                Targets::from(1, 0).and(Targets::from(2, 0)),
+                Targets::from(1, 0).and(Targets::from(2, 0)),
+            ),
+            (5, 1, 1, false, Targets::from(1, 1).and(Targets::from(2, 1)), Targets::NONE),
+        ] {
+            let bytes = descriptor(template, 300, (false, true), None);
+            let frame = Structure::read(&bytes, Some(&structure)).expect("its template is known");
+            assert_eq!(
+                (frame.spatial, frame.temporal, frame.is_intra),
+                (spatial, temporal, is_intra),
+                "{template}"
+            );
+            assert_eq!((frame.needed, frame.joins), (needed, joins), "{template}");
+            assert_eq!((frame.place.frame_number, frame.place.last_of_frame), (300, true));
+            assert_eq!(frame.discardable, temporal == 1, "{template}");
+        }
+        // Of no structure, of one without that template, and too short.
+        assert_eq!(Structure::read(&descriptor(1, 0, (true, true), None), None), None);
+        assert_eq!(Structure::read(&descriptor(6, 0, (true, true), None), Some(&structure)), None);
+        assert_eq!(Structure::read(&[0x80, 0], Some(&structure)), None);
+        // Cut short anywhere.
+        let whole = descriptor(0, 7, (true, false), None);
+        assert!((3..whole.len()).all(|length| Structure::read(&whole[..length], None).is_none()));
+    }
+
+    #[test]
+    fn frame_numbers_and_active_targets_are_written() {
+        let structure = structure();
+        for (template, before) in [(0, None), (0, Some(3)), (1, None), (4, Some(0b1100))] {
+            for after in [None, Some(0b0101), Some(0b1111)] {
+                let bytes = descriptor(template, 0x1234, (true, false), before);
+                let frame = Structure::read(&bytes, Some(&structure)).expect("its template is known");
+                let mut written = [0xff; BYTES_MAX];
+                let length = frame.place.write(&bytes, 0xabcd, after, &mut written);
+                assert_eq!(length, frame.place.written_length(bytes.len(), after));
+                let again = Structure::read(&written[..length], Some(&structure)).expect("it is well formed");
+                assert_eq!(again.active, after.or(before));
+                assert_eq!(again.place.frame_number, 0xabcd);
+                assert_eq!(
+                    Frame { active: None, place: Place::default(), ..again },
+                    Frame { active: None, place: Place::default(), ..frame }
+                );
+                assert_eq!(written[..length], descriptor(template, 0xabcd, (true, false), after.or(before)));
+            }
+        }
+        let bytes = descriptor(1, 1, (true, true), None);
+        let place = Structure::read(&bytes, Some(&structure)).expect("its template is known").place;
+        assert_eq!(place.write(&bytes, 2, None, &mut [0; 2]), 0, "there is no room for it");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_what_is_read_is_written_as_it_was(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..120),
+            flips in proptest::collection::vec((0..60usize, any::<u8>()), 0..4),
+            made: bool,
+            active: Option<u32>,
+        ) {
+            if made {
+                bytes = descriptor(0, 9, (true, true), Some(5));
+                for (at, mask) in flips {
+                    if let Some(byte) = bytes.get_mut(at) {
+                        *byte ^= mask;
+                    }
+                }
+            }
+            let structure = structure();
+            let Some(frame) = Structure::read(&bytes, Some(&structure)) else { return Ok(()) };
+            let mut written = [0; BYTES_MAX];
+            let length = frame.place.write(&bytes, frame.place.frame_number, None, &mut written);
+            prop_assert_eq!(&written[..length], &bytes[..]);
+            let length = frame.place.write(&bytes, 77, active, &mut written);
+            if length > 0 {
+                let again = Structure::read(&written[..length], Some(&structure)).expect("it is well formed");
+                prop_assert_eq!(again.place.frame_number, 77);
+                prop_assert_eq!((again.needed, again.joins, again.is_intra), (frame.needed, frame.joins, frame.is_intra));
+            }
+        }
+    }
+}

@@ -165,6 +165,37 @@ fn picture_ids_of_frames_that_are_left_out_are_closed_and_of_lost_ones_are_not()
     assert_eq!(ids(rewriter.start(&vp8_packet(70, 0, 0), now)), (5, 3));
 }
 
+fn vp9_packet(sequence_number: u64, picture_id: u16, frame_number: u16) -> IncomingPacket {
+    let mut packet = vp8_packet(sequence_number, picture_id, 250);
+    packet.info.vp9 = packet.info.vp8.take();
+    packet.info.descriptor =
+        crate::codec::dependency::Place::read(&[0xc0, (frame_number >> 8) as u8, frame_number as u8]);
+    packet
+}
+
+fn vp9_numbers(rewritten: Rewritten) -> (u16, u8, u16) {
+    let ids = rewritten.vp9.expect("the packet is VP9");
+    let (picture_id, tl0) = (ids.picture_id.expect("it has one"), ids.tl0_pic_idx.expect("it has one"));
+    (picture_id, tl0, rewritten.frame_number.expect("it has a descriptor"))
+}
+
+#[test]
+fn vp9_and_frame_numbers_keep_their_differences_and_go_on_with_the_next_source() {
+    let now = Instant::now();
+    let mut rewriter = Rewriter::new(90_000, 0, 0);
+    // The first source keeps its numbers, across their end and whatever is left out.
+    assert_eq!(vp9_numbers(rewriter.start(&vp9_packet(1, 0x7ffe, 0xfffe), now)), (0x7ffe, 250, 0xfffe));
+    rewriter.skip(&vp9_packet(2, 0x7ffe, 0xffff));
+    let numbers = rewriter.rewrite(&vp9_packet(3, 1, 2), now).map(vp9_numbers);
+    assert_eq!(numbers, Ok((1, 250, 2)));
+    // A late one, which does not turn back where the next source goes on.
+    assert_eq!(rewriter.rewrite(&vp9_packet(2, 0x7fff, 0xffff), now), Err(NotSent::Repeated));
+    assert_eq!(vp9_numbers(rewriter.start(&vp9_packet(9, 500, 40_000), now)), (2, 251, 3));
+    let numbers = rewriter.rewrite(&vp9_packet(10, 503, 40_009), now).map(vp9_numbers);
+    assert_eq!(numbers, Ok((5, 251, 12)));
+    assert_eq!(vp9_numbers(rewriter.start(&vp9_packet(70, 500, 40_000), now)), (6, 252, 13));
+}
+
 #[test]
 fn a_short_picture_id_gets_a_number_that_fits() {
     let now = Instant::now();

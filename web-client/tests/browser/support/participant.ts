@@ -35,6 +35,7 @@ export interface OutboundVideo {
   codec: string;
   framesEncoded: number;
   frameHeight: number;
+  scalabilityMode?: string;
 }
 
 export class Participant {
