@@ -3,7 +3,8 @@
 //!
 //! Audio is set aside first. Then everyone gets the lowest step, screens before cameras; then
 //! screens climb as far as they can; then cameras climb one step each in turn. Going up needs more
-//! room than staying, so that a target does not flap when the estimate moves about a limit.
+//! room than staying, and must wait after a fall ([`crate::dwell`]), so that a target does not flap
+//! when the estimate moves about a limit.
 
 use broletto_control::{Content, VideoSize};
 
@@ -18,6 +19,10 @@ pub const AUDIO_BPS_MIN: u64 = 20_000;
 pub const ESTIMATE_START_BPS: u64 = 1_000_000;
 /// Climbing must leave this share of the estimate free, in percent.
 pub const CLIMB_RESERVE_PERCENT: u64 = 15;
+/// What is sent already stays for as long as it takes no more than this share of the estimate, in
+/// percent: bitrates vary from one second to the next, and a path that is too full makes the
+/// estimate fall below it soon enough.
+pub const STAY_PERCENT: u64 = 110;
 /// The first picture is sent if so much of it fits, in percent: a late picture is better than none.
 pub const FIRST_PICTURE_PERCENT: u64 = 65;
 /// A tile takes a layer that is this much smaller in both directions, in percent.
@@ -26,8 +31,12 @@ pub const ENLARGEMENT_PERCENT: u64 = 125;
 /// layers to vary.
 pub const DESIRED_PERCENT: u64 = 110;
 
-/// Bitrates of encodings that were not measured yet, by index.
+/// Bitrates of encodings that were not measured yet and whose size is not known, by index.
 const UNMEASURED_BPS: [u64; ENCODINGS_MAX] = [150_000, 500_000, 1_500_000];
+/// Bitrates of encodings that were not measured yet, by the shorter side of the picture: what
+/// browsers are told to send at most.
+const UNMEASURED_BY_SIZE_BPS: [(u16, u64); 5] =
+    [(180, 150_000), (270, 300_000), (360, 500_000), (540, 1_000_000), (u16::MAX, 1_500_000)];
 
 /// What share of an encoding's bitrate its temporal layers take together, in percent, by their
 /// number and the highest that is sent. It is how libvpx divides it.
@@ -56,12 +65,16 @@ pub struct Demand<'a> {
     pub encodings: &'a [Encoding],
     /// What is sent now.
     pub current: Option<Layer>,
+    /// Whether it may get more than `current`, as [`crate::dwell::Dwell::may_climb`] says.
+    pub may_climb: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Allocation {
     /// One for each demand, in their order. None: nothing is to be sent.
     pub targets: Vec<Option<Layer>>,
+    /// One for each demand: whether it would have got more if there had been more room.
+    pub limited: Vec<bool>,
     /// What the targets take, audio included.
     pub allocated_bps: u64,
     /// What everything that was wished for would take.
@@ -114,6 +127,7 @@ pub fn allocate(estimate_bps: Option<u64>, demands: &[Demand<'_>]) -> Allocation
     let useful_bps: u64 = demands.iter().map(useful_bps).sum();
     Allocation {
         targets: allotments.iter().map(Allotment::layer).collect(),
+        limited: allotments.iter().map(|allotment| allotment.height < allotment.steps.len()).collect(),
         allocated_bps: budget.taken_bps,
         desired_bps: desired_bps * DESIRED_PERCENT / 100,
         useful_bps: useful_bps * DESIRED_PERCENT / 100,
@@ -134,16 +148,29 @@ struct Budget {
 }
 
 impl Budget {
-    /// Takes `more_bps` if there is room for it, and for a reserve when `climbing` above what is
-    /// sent now.
-    fn take(&mut self, more_bps: u64, climbing: bool) -> bool {
-        let percent = if climbing { 100 - CLIMB_RESERVE_PERCENT } else { 100 };
+    /// Takes `more_bps` if there is room for it.
+    fn take(&mut self, more_bps: u64, direction: Direction) -> bool {
+        let percent = match direction {
+            Direction::Stay => STAY_PERCENT,
+            Direction::Begin => 100,
+            Direction::Climb => 100 - CLIMB_RESERVE_PERCENT,
+        };
         let fits = self.taken_bps + more_bps <= self.estimate_bps / 100 * percent;
         if fits {
             self.taken_bps += more_bps;
         }
         fits
     }
+}
+
+/// Where a step leads from what is sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    /// It is sent already, or less than that.
+    Stay,
+    /// The first picture of a source.
+    Begin,
+    Climb,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -161,12 +188,13 @@ struct Allotment {
     /// How many steps it is up; 0: nothing.
     height: usize,
     current: Option<Layer>,
+    may_climb: bool,
 }
 
 impl Allotment {
     fn new(demand: &Demand<'_>) -> Self {
         let steps = if demand.content.is_audio() { audio_steps(demand) } else { video_steps(demand) };
-        Allotment { steps, height: 0, current: demand.current }
+        Allotment { steps, height: 0, current: demand.current, may_climb: demand.may_climb }
     }
 
     fn layer(&self) -> Option<Layer> {
@@ -181,18 +209,23 @@ impl Allotment {
     fn climb(&mut self, budget: &mut Budget) -> bool {
         let Some(step) = self.steps.get(self.height) else { return false };
         let has_bps = self.height.checked_sub(1).map_or(0, |below| self.steps[below].bitrate_bps);
-        // A source that is new to the consumer is no climb at its lowest step.
-        let climbing = match self.current {
-            Some(current) => step.layer > current,
-            None => self.height > 0,
+        let direction = match self.current {
+            Some(current) if step.layer <= current => Direction::Stay,
+            None if self.height == 0 => Direction::Begin,
+            _ => Direction::Climb,
         };
-        let climbed = budget.take(step.bitrate_bps.saturating_sub(has_bps), climbing);
+        if direction != Direction::Stay && !self.may_climb {
+            return false;
+        }
+        let climbed = budget.take(step.bitrate_bps.saturating_sub(has_bps), direction);
         self.height += usize::from(climbed);
         climbed
     }
 
     fn take_if_most_fits(&mut self, budget: &mut Budget) {
-        let Some(step) = self.steps.first() else { return };
+        let Some(step) = self.steps.first().filter(|_| self.may_climb || self.current.is_some()) else {
+            return;
+        };
         let room_bps = budget.estimate_bps.saturating_sub(budget.taken_bps);
         if step.bitrate_bps * FIRST_PICTURE_PERCENT / 100 <= room_bps {
             self.take_unasked(budget);
@@ -226,8 +259,7 @@ fn video_steps(demand: &Demand<'_>) -> Vec<Step> {
     for encoding in
         demand.encodings.iter().take_while(|encoding| wanted.is_some_and(|top| encoding.index <= top))
     {
-        let index = usize::from(encoding.index).min(ENCODINGS_MAX - 1);
-        let whole_bps = encoding.bitrate_bps.unwrap_or(UNMEASURED_BPS[index]);
+        let whole_bps = encoding.bitrate_bps.unwrap_or_else(|| unmeasured_bps(encoding));
         let layers = TEMPORAL_PERCENT[usize::from(encoding.temporal_layers.clamp(1, 4)) - 1];
         if steps.is_empty() {
             for (temporal, percent) in layers.iter().take(layers.len() - 1).enumerate() {
@@ -240,18 +272,35 @@ fn video_steps(demand: &Demand<'_>) -> Vec<Step> {
     steps
 }
 
+fn unmeasured_bps(encoding: &Encoding) -> u64 {
+    let Some(size) = encoding.size else {
+        return UNMEASURED_BPS[usize::from(encoding.index).min(ENCODINGS_MAX - 1)];
+    };
+    let shorter = size.width.min(size.height);
+    let known = UNMEASURED_BY_SIZE_BPS.iter().find(|(side_max, _)| shorter <= *side_max);
+    known.expect("the last one is the largest of all").1
+}
+
+/// Which of these encodings a tile of this size takes when there is room, and whether it is large
+/// enough for it.
+pub fn wanted_for(tile: Option<VideoSize>, encodings: &[Encoding]) -> Option<(u8, bool)> {
+    let of = |encodings| Demand { content: Content::Camera, tile, encodings, current: None, may_climb: true };
+    let index = wanted_encoding(&of(encodings))?;
+    let wanted = encodings.iter().find(|encoding| encoding.index == index)?;
+    Some((index, covers(tile, wanted)))
+}
+
 /// The smallest encoding that covers the tile; the largest there is if none does.
 fn wanted_encoding(demand: &Demand<'_>) -> Option<u8> {
-    let covers = |encoding: &&Encoding| match (demand.tile, encoding.size) {
-        (Some(tile), Some(size)) => {
-            let reaches =
-                |picture: u16, tile: u16| u64::from(picture) * ENLARGEMENT_PERCENT >= u64::from(tile) * 100;
-            reaches(size.width, tile.width) || reaches(size.height, tile.height)
-        }
-        _ => false,
-    };
+    let covers = |encoding: &&Encoding| covers(demand.tile, encoding);
     let covering = demand.encodings.iter().find(covers);
     covering.or(demand.encodings.last()).map(|encoding| encoding.index)
+}
+
+fn covers(tile: Option<VideoSize>, encoding: &Encoding) -> bool {
+    let (Some(tile), Some(size)) = (tile, encoding.size) else { return false };
+    let reaches = |picture: u16, tile: u16| u64::from(picture) * ENLARGEMENT_PERCENT >= u64::from(tile) * 100;
+    reaches(size.width, tile.width) || reaches(size.height, tile.height)
 }
 
 #[cfg(test)]
@@ -272,7 +321,7 @@ mod tests {
 
     fn demand(content: Content, tile_width: u16, encodings: &[Encoding]) -> Demand<'_> {
         let tile = Some(VideoSize { width: tile_width, height: tile_width / 16 * 9 });
-        Demand { content, tile, encodings, current: None }
+        Demand { content, tile, encodings, current: None, may_climb: true }
     }
 
     fn camera(tile_width: u16) -> Demand<'static> {
@@ -393,7 +442,10 @@ mod tests {
     fn a_source_that_sends_nothing_takes_nothing() {
         let nothing = demand(Content::Camera, 1280, &[]);
         let allocation = allocate(Some(1_000_000), &[nothing]);
-        assert_eq!(allocation, Allocation { targets: vec![None], ..Allocation::default() });
+        assert_eq!(
+            allocation,
+            Allocation { targets: vec![None], limited: vec![false], ..Allocation::default() }
+        );
     }
 
     #[test]

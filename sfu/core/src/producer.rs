@@ -8,6 +8,7 @@ use str0m::rtp::Ssrc;
 
 use crate::allocator;
 use crate::codec::PacketInfo;
+use crate::demand::LayerDemand;
 use crate::key_frame::KeyFrameRequests;
 use crate::selector::SILENCE_MAX;
 use crate::stats::RateMeter;
@@ -15,6 +16,13 @@ use crate::stats::RateMeter;
 /// A producer of which nothing came for so long is not live. A muted microphone still sends
 /// comfort noise twice a second.
 const LIVE_FOR: Duration = Duration::from_secs(2);
+
+/// An encoding that the publisher was asked for, and that did not come within this time, does not
+/// come at all: the picture is too small for it, or the machine too slow.
+const RESUME_MAX: Duration = Duration::from_secs(3);
+/// A measured bitrate moves by this share of the difference at each tick, so that what is between
+/// two frames of a second does not count.
+const SMOOTHING: u64 = 4;
 
 /// Where one consumer is: slots of the router's transports and of that transport's consumers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +46,8 @@ pub(crate) struct Producer {
     /// Who gets it.
     pub consumers: Vec<ConsumerKey>,
     pub live: bool,
+    /// What its publisher was told to send.
+    pub demand: LayerDemand,
     packet_at: Option<Instant>,
 }
 
@@ -46,8 +56,11 @@ pub(crate) struct Encoding {
     pub rid: Option<Rid>,
     pub ssrc: Option<Ssrc>,
     pub key_frames: KeyFrameRequests,
+    /// Of the last key frame; it is remembered while the publisher sends nothing.
     pub size: Option<VideoSize>,
     meter: RateMeter,
+    /// As it was while it flowed.
+    smoothed_bps: Option<u64>,
     packet_at: Option<Instant>,
     /// Since when it flows.
     appeared_at: Option<Instant>,
@@ -63,16 +76,24 @@ impl Encoding {
             key_frames: KeyFrameRequests::default(),
             size: None,
             meter: RateMeter::new(now),
+            smoothed_bps: None,
             packet_at: None,
             appeared_at: None,
             temporal_layers: 1,
         }
     }
 
-    /// None until it flowed for as long as the meter looks back.
-    fn measured_bps(&mut self, now: Instant) -> Option<u64> {
-        let flowed = now.saturating_duration_since(self.appeared_at?);
-        (flowed >= Duration::from_secs(1)).then(|| self.meter.bitrate_bps(now))
+    /// Takes what the meter shows, once it flowed for as long as the meter looks back.
+    fn measure(&mut self, latest: Option<Instant>, now: Instant) {
+        let Some(appeared_at) = self.appeared_at.filter(|_| self.flows(latest)) else { return };
+        if now.saturating_duration_since(appeared_at) < Duration::from_secs(1) {
+            return;
+        }
+        let measured = self.meter.bitrate_bps(now);
+        self.smoothed_bps = Some(match self.smoothed_bps {
+            Some(smoothed) => (smoothed * (SMOOTHING - 1) + measured) / SMOOTHING,
+            None => measured,
+        });
     }
 
     fn flows(&self, latest: Option<Instant>) -> bool {
@@ -93,10 +114,11 @@ impl Producer {
         rids: &[String],
         now: Instant,
     ) -> Self {
-        let encodings = match rids {
+        let encodings: Vec<Encoding> = match rids {
             [] => vec![Encoding::new(None, now)],
             rids => rids.iter().map(|rid| Encoding::new(Some(rid.as_str().into()), now)).collect(),
         };
+        let demand = LayerDemand::new(encodings.len(), now);
         Producer {
             id,
             transport,
@@ -107,7 +129,18 @@ impl Producer {
             encodings,
             consumers: Vec::new(),
             live: false,
+            demand,
             packet_at: None,
+        }
+    }
+
+    /// It begins anew, maybe with another camera: what was known of its pictures is forgotten, and
+    /// the publisher sends all of them until it is told otherwise.
+    pub fn restart(&mut self, now: Instant) {
+        self.demand = LayerDemand::new(self.encodings.len(), now);
+        for encoding in &mut self.encodings {
+            encoding.size = None;
+            encoding.smoothed_bps = None;
         }
     }
 
@@ -144,19 +177,41 @@ impl Producer {
         (std::mem::replace(&mut self.live, live) != live).then_some(live)
     }
 
-    /// What flows now, for the allocator.
-    pub fn flowing(&mut self, now: Instant) -> Vec<allocator::Encoding> {
-        let latest = self.packet_at.filter(|at| now.saturating_duration_since(*at) < LIVE_FOR);
-        let encodings = self.encodings.iter_mut().enumerate();
+    /// To be called at each tick.
+    pub fn measure(&mut self, now: Instant) {
+        let latest = self.latest(now);
+        for (index, encoding) in self.encodings.iter_mut().enumerate() {
+            encoding.measure(latest, now);
+            let asked_for = self.demand.asked_for(index, now);
+            if !encoding.flows(latest) && asked_for.is_some_and(|asked_for| asked_for >= RESUME_MAX) {
+                encoding.size = None;
+            }
+        }
+    }
+
+    /// What flows, and what would flow again if the publisher were asked for it, for the allocator.
+    pub fn available(&self, now: Instant) -> Vec<allocator::Encoding> {
+        let latest = self.latest(now);
+        let encodings = self.encodings.iter().enumerate();
         encodings
-            .filter(|(_, encoding)| encoding.flows(latest))
+            .filter(|(index, encoding)| encoding.flows(latest) || self.resumes(*index, now))
             .map(|(index, encoding)| allocator::Encoding {
                 index: index as u8,
                 size: encoding.size,
-                bitrate_bps: encoding.measured_bps(now),
+                bitrate_bps: encoding.smoothed_bps,
                 temporal_layers: encoding.temporal_layers,
             })
             .collect()
+    }
+
+    /// Whether an encoding that does not flow is known, and rests only because nobody asked.
+    fn resumes(&self, index: usize, now: Instant) -> bool {
+        let asked_for = self.demand.asked_for(index, now);
+        self.encodings[index].size.is_some() && asked_for.is_none_or(|asked_for| asked_for < RESUME_MAX)
+    }
+
+    fn latest(&self, now: Instant) -> Option<Instant> {
+        self.packet_at.filter(|at| now.saturating_duration_since(*at) < LIVE_FOR)
     }
 
     pub fn stats(&mut self, now: Instant) -> ProducerStats {
