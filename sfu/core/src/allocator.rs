@@ -390,13 +390,15 @@ mod tests {
     fn going_up_needs_more_room_than_staying() {
         let at = |encoding| Demand { current: Some(Layer::whole(encoding)), ..camera(1280) };
         for (estimate_kbps, from_low, from_high) in [
-            (1_400, 1, 1),
+            (1_350, 1, 1),
+            (1_400, 1, 2),
             (1_510, 1, 2),
             (1_700, 1, 2),
             (1_780, 2, 2),
             (510, 0, 1),
             (600, 1, 1),
-            (490, 0, 0),
+            (490, 0, 1),
+            (440, 0, 0),
         ] {
             let targets = [at(0), at(2)].map(|demand| encodings(estimate_kbps, &[demand])[0]);
             assert_eq!(targets, [Some(from_low), Some(from_high)], "at {estimate_kbps} kbit/s");
@@ -498,12 +500,14 @@ mod tests {
             let audio_bps = wishes.iter().filter(|wish| wish.0.is_audio()).count() as u64 * AUDIO_BPS;
             let allocation = allocate(Some(estimate_kbps * 1_000), &demands);
             let first_picture_bps = 150_000;
-            let limit = (estimate_kbps * 1_000).max(audio_bps) + first_picture_bps;
+            let limit = (estimate_kbps * 10 * STAY_PERCENT).max(audio_bps) + first_picture_bps;
             prop_assert!(allocation.allocated_bps <= limit, "{allocation:?}");
 
             let richer = allocate(Some((estimate_kbps + more_kbps) * 1_000), &demands);
             let shown = |allocation: &Allocation| allocation.targets.iter().flatten().count();
-            prop_assert!(shown(&richer) >= shown(&allocation));
+            // What is sent already may take a little more than the estimate, and what is new not.
+            let same = demands.iter().all(|demand| demand.current.is_some() == demands[0].current.is_some());
+            prop_assert!(!same || shown(&richer) >= shown(&allocation));
         }
     }
 }

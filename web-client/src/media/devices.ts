@@ -64,21 +64,42 @@ export interface ScreenTracks {
   audio: MediaStreamTrack | undefined;
 }
 
+/** What matters of a shared screen: that it can be read, or that it moves as a film does. */
+export type ScreenHint = 'detail' | 'motion';
+
+/** What a screen plays is music or a film: nothing that is made for voices may touch it. */
+const SCREEN_AUDIO: MediaTrackConstraints = {
+  echoCancellation: false,
+  noiseSuppression: false,
+  autoGainControl: false,
+  channelCount: { ideal: 2 },
+};
+
+/** Tells the encoder what matters. */
+export function hintScreen(track: MediaStreamTrack, hint: ScreenHint): void {
+  track.contentHint = hint;
+}
+
 /** Undefined when the person closed the browser's dialog without choosing. */
-export async function openScreen(): Promise<ScreenTracks | undefined> {
+export async function openScreen(hint: ScreenHint): Promise<ScreenTracks | undefined> {
   const devices = mediaDevices();
   if (!devices?.getDisplayMedia) throw new DeviceError('missing');
   let stream: MediaStream;
   try {
-    stream = await devices.getDisplayMedia({ video: { frameRate: FRAMES_PER_S / 2 }, audio: true });
+    stream = await devices.getDisplayMedia({
+      video: { frameRate: { ideal: FRAMES_PER_S } },
+      audio: SCREEN_AUDIO,
+    });
   } catch (error) {
     if ((error as DOMException).name === 'NotAllowedError') return undefined;
     throw new DeviceError(problemOf(error));
   }
   const [video] = stream.getVideoTracks();
   if (!video) throw new DeviceError('missing');
-  video.contentHint = 'detail';
-  return { video, audio: stream.getAudioTracks()[0] };
+  hintScreen(video, hint);
+  const [audio] = stream.getAudioTracks();
+  if (audio) audio.contentHint = 'music';
+  return { video, audio };
 }
 
 /** Phones have no screen to share. */

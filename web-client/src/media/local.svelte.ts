@@ -2,9 +2,10 @@
 
 import type { Source } from '../protocol/messages';
 import { remember, remembered } from '../storage';
-import type { CaptureSize, DeviceProblem, Devices } from './devices';
+import type { CaptureSize, DeviceProblem, Devices, ScreenHint } from './devices';
 import {
   DeviceError,
+  hintScreen,
   listDevices,
   onDevicesChange,
   openCamera,
@@ -27,6 +28,7 @@ export class LocalMedia {
   camera = $state.raw<Capture>(OFF);
   screen = $state.raw<Capture>(OFF);
   screenAudio = $state.raw<Capture>(OFF);
+  screenHint = $state.raw<ScreenHint>('detail');
   devices = $state.raw<Devices>({ microphones: [], cameras: [] });
   chosen = $state<Record<DeviceSource, string | undefined>>({
     microphone: remembered('microphone'),
@@ -78,7 +80,7 @@ export class LocalMedia {
     const starting: Capture = { status: 'starting' };
     this.#set('screen', starting);
     try {
-      const tracks = await openScreen();
+      const tracks = await openScreen(this.screenHint);
       // The meeting ended while the browser asked.
       if (this.screen !== starting) {
         tracks?.video.stop();
@@ -92,6 +94,14 @@ export class LocalMedia {
     } catch (error) {
       if (this.screen === starting) this.#set('screen', failed(error));
     }
+  }
+
+  /** Whether the shared screen, or the next one, is to be sharp or to move smoothly. */
+  setScreenHint(hint: ScreenHint): void {
+    if (this.screenHint === hint) return;
+    this.screenHint = hint;
+    if (this.screen.track) hintScreen(this.screen.track, hint);
+    for (const listener of this.#listeners) listener('screen');
   }
 
   stopScreen(): void {

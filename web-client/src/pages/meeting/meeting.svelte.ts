@@ -4,6 +4,8 @@
 import type { LocalMedia } from '../../media/local.svelte';
 import type { Peer, ReceivingSlot } from '../../media/peer';
 import { createPeer } from '../../media/peer';
+import type { SyncSlot } from '../../media/sync';
+import { keepInSync } from '../../media/sync';
 import type { PageOptions } from '../../options';
 import type {
   IceServer,
@@ -50,6 +52,7 @@ export class Meeting {
   readonly #options: MeetingOptions;
   readonly #session: Session;
   readonly #stopListening: () => void;
+  readonly #stopSyncing: () => void;
   readonly #audio = new Set<HTMLMediaElement>();
   #peer: Peer | undefined;
   #iceServers: IceServer[] = [];
@@ -62,6 +65,10 @@ export class Meeting {
     this.#options = options;
     const { code, name, token, local } = options;
     this.#stopListening = local.onChange((source) => this.#sourceChanged(source));
+    this.#stopSyncing = keepInSync(
+      () => this.#shown(),
+      (mid) => this.#peer?.receiverOf(mid),
+    );
     this.#session = openSession({
       url: sessionUrl(location),
       join: token === undefined ? { room: code, name } : { token, name },
@@ -123,6 +130,7 @@ export class Meeting {
       },
     });
     this.#peer = peer;
+    void peer.setScreenHint(local.screenHint);
     for (const source of SOURCES) void peer.setTrack(source, local.track(source));
   }
 
@@ -157,6 +165,9 @@ export class Meeting {
         return this.#peer.resume();
       case 'offer_needed':
         return this.reconnectMedia();
+      case 'demand':
+        void this.#peer?.setDemand(event.source, event.layers);
+        return;
       case 'video_codec':
         return this.#useCodec(event.codec);
       case 'ended':
@@ -172,7 +183,9 @@ export class Meeting {
 
   #sourceChanged(source: Source): void {
     // Not waited for: a connection that is closed meanwhile would keep the others from being told.
-    void this.#peer?.setTrack(source, this.#options.local.track(source));
+    const { local } = this.#options;
+    if (source === 'screen') void this.#peer?.setScreenHint(local.screenHint);
+    void this.#peer?.setTrack(source, local.track(source));
     this.#publish();
   }
 
@@ -220,6 +233,14 @@ export class Meeting {
     });
   }
 
+  /** What each slot plays. */
+  #shown(): SyncSlot[] {
+    return this.slots.flatMap(({ mid, kind }) => {
+      const shows = this.room.slots.get(mid);
+      return shows ? [{ mid, kind, ...shows }] : [];
+    });
+  }
+
   #growPool(): void {
     this.#peer?.growPool({ audio: 0, video: this.#videoSlots(this.#wanted.length) });
   }
@@ -231,6 +252,7 @@ export class Meeting {
 
   #close(): void {
     this.#stopListening();
+    this.#stopSyncing();
     clearTimeout(this.#viewTimer);
     this.#peer?.close();
     this.#peer = undefined;

@@ -25,6 +25,9 @@ beforeEach(() => {
     setTrack: async () => {},
     growPool: () => {},
     setVideoCodec: async () => {},
+    setDemand: async () => {},
+    setScreenHint: async () => {},
+    receiverOf: () => undefined,
     resume: () => {},
     close: () => {},
   });
