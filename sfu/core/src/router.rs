@@ -261,6 +261,8 @@ impl Router {
         let audio_level = extensions.audio_level.map(|level| level.unsigned_abs().min(127));
         if let (Some(level), broletto_control::Content::Microphone) = (audio_level, producer.content) {
             self.speakers.handle_level(producer.id, level, extensions.voice_activity, cx.now);
+            // Waiting for the next tick would make the picture come later than it must.
+            self.sources_stale |= self.speakers.handle_timeout(cx.now);
         }
         if appeared {
             self.layers_stale.extend(producer.consumers.iter().map(|key| key.transport));

@@ -66,16 +66,19 @@ fn capture_times_of_voice_and_picture_agree_also_right_after_a_switch() {
     world.run_ms(20_000);
     for round in 0..6 {
         let publisher = publishers[round % 2];
-        world.peers[publishers[0]].voice = (round % 2 == 0).then_some(30);
-        world.peers[publishers[1]].voice = (round % 2 == 1).then_some(30);
+        world.peers[publishers[0]].voice = (round % 2 == 0).then_some(20);
+        world.peers[publishers[1]].voice = (round % 2 == 1).then_some(20);
         let camera = world.peers[publisher].producer(Content::Camera);
         world.pin(viewer, 0, camera, size(640, 360));
         let of = |world: &World, audio| {
             let received = world.peers[viewer].received(audio, 0);
             received.last().and_then(|arrival| arrival.stamp).map(|stamp| usize::from(stamp.publisher))
         };
+        let mut steps = 0;
         while of(&world, false) != Some(publisher) || of(&world, true) != Some(publisher) {
             world.run_ms(5);
+            steps += 1;
+            assert!(steps < 1_000, "round {round}: the slots did not switch");
         }
         let (by_timestamps, _, truth) = skew_ms(&world, viewer);
         println!("round {round}: {by_timestamps:.1} ms by timestamps, {truth:.1} ms in truth");
@@ -203,7 +206,7 @@ fn layers_that_nobody_watches_rest_and_are_back_at_once() {
     run(&mut world, publisher, &mut heard, 7_000);
     let (told_at, layers) = told(&world).expect("it was told");
     assert!(layers.is_empty(), "{layers:?}");
-    assert!((4_900..5_400).contains(&(told_at - at).as_millis()), "{:?}", told_at - at);
+    assert!((4_700..5_400).contains(&(told_at - at).as_millis()), "{:?}", told_at - at);
     world.peers[viewer].forget_received();
     let asked = world.now;
     world.pin(viewer, 0, camera, size(640, 360));
