@@ -22,7 +22,7 @@ import { newsBetween } from '../../room/news';
 import type { Room } from '../../room/room';
 import { NO_ROOM, participantOf, roomAfter } from '../../room/room';
 import type { View, Wanted } from '../../room/stage';
-import { viewAfter, viewChanges } from '../../room/stage';
+import { isSameStream, viewAfter, viewChanges } from '../../room/stage';
 
 const AUDIO_SLOTS = 4;
 /** Video slots are added in steps of this many, so that a re-offer serves several newcomers. */
@@ -95,7 +95,10 @@ export class Meeting {
   show(wanted: readonly Wanted[]): void {
     this.#wanted = wanted;
     this.#growPool();
-    this.#sendViewIn(VIEW_DELAY_MS);
+    // Somebody new is waited for; another size of somebody shown can rest a moment.
+    const shown = [...this.#view.values()];
+    const isShown = (want: Wanted) => shown.some((one) => one && isSameStream(one, want));
+    this.#sendViewIn(wanted.every(isShown) ? VIEW_DELAY_MS : 0);
   }
 
   /** A new media connection, after the old one failed for good. */
