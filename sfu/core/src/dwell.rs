@@ -149,7 +149,6 @@ mod tests {
             [(1_700, 5, 4), (1_700, 10, 4), (1_600, 20, 80), (500, 20, 80), (1_000, 10, 2), (3_000, 20, 2)]
         {
             let worst = (0..8).map(|seed| switches(mean_kbps, noise_percent, seed)).max();
-            println!("{mean_kbps} kbit/s, noise {noise_percent} %: {worst:?} switches in 10 min");
             assert!(
                 worst <= Some(most),
                 "{worst:?} switches in 10 min at {mean_kbps} kbit/s give or take {noise_percent} %"
