@@ -1,5 +1,7 @@
 //! Voices and pictures at the right time: capture times, redundant audio, and layers that rest.
 
+#![allow(clippy::print_stdout, reason = "what was measured is worth reading")]
+
 mod common;
 
 use std::time::{Duration, UNIX_EPOCH};
