@@ -44,12 +44,13 @@ fn skew_ms(world: &World, viewer: usize) -> (f64, Option<f64>, f64) {
         Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64() + since)
     };
     let reports = by_report(voice, 48_000.0).zip(by_report(picture, 90_000.0));
-    // The stamps count frames from one origin: 20 ms a voice's, 40 ms a picture's.
-    let frame = |arrival: &common::report::Arrival| f64::from(arrival.stamp.expect("a stamp").frame - 100);
+    // The stamps count frames from when the connection was there, 20 ms a voice's and 40 ms a
+    // picture's: the first voice has number 1, the first picture 101.
+    let frame = |arrival: &common::report::Arrival| f64::from(arrival.stamp.expect("a stamp").frame);
     let publisher = &world.peers[usize::from(picture.stamp.expect("a stamp").publisher)].plan;
     // Both encoders begin when the connection is there, and the first packets leave at once.
     let took = publisher.encoding.1.as_secs_f64() - publisher.encoding.0.as_secs_f64();
-    let truth = frame(voice) * 20.0 - (frame(picture) * 40.0 - took * 1_000.0);
+    let truth = (frame(voice) - 1.0) * 20.0 - ((frame(picture) - 101.0) * 40.0 - took * 1_000.0);
     (by_timestamps, reports.map(|(voice, picture)| (voice - picture) * 1_000.0), truth)
 }
 
@@ -68,8 +69,9 @@ fn capture_times_of_voice_and_picture_agree_also_right_after_a_switch() {
     world.run_ms(20_000);
     for round in 0..6 {
         let publisher = publishers[round % 2];
-        world.peers[publishers[0]].voice = (round % 2 == 0).then_some(20);
-        world.peers[publishers[1]].voice = (round % 2 == 1).then_some(20);
+        for (nth, peer) in publishers.into_iter().enumerate() {
+            world.peers[peer].voice = Some(if nth == round % 2 { 20 } else { 127 });
+        }
         let camera = world.peers[publisher].producer(Content::Camera);
         world.pin(viewer, 0, camera, size(640, 360));
         let of = |world: &World, audio| {
