@@ -1,7 +1,7 @@
 //! One outgoing stream, whose source may change while it runs.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use broletto_control::{Codec, ConsumerId, ConsumerRule, ProducerId, VideoSize};
 use str0m::Rtc;
@@ -9,9 +9,11 @@ use str0m::media::{Mid, Pt};
 use str0m::rtp::{Ssrc, Vp8Descriptor, Vp8Patch};
 
 use crate::codec::dependency::Structure;
+use crate::dwell::Dwell;
 use crate::egress::{self, Outgoing};
 use crate::extension::Leaves;
 use crate::packet::IncomingPacket;
+use crate::red::Redundant;
 use crate::rewriter::{Rewriter, Rewritten};
 use crate::selector::{Layer, Selection, Selector};
 
@@ -24,6 +26,8 @@ pub(crate) struct Packet {
     pub audio_level: Option<(u8, bool)>,
     pub captured_at: Instant,
     pub payload: Arc<[u8]>,
+    /// Of audio that came with older frames (RFC 2198): the whole of it; `payload` is the last.
+    pub redundant: Option<(Redundant, Arc<[u8]>)>,
     /// Of VP8: where its numbers are.
     pub vp8: Option<Vp8Descriptor>,
     /// Its dependency descriptor, and the structure that tells what the parts of it mean.
@@ -35,6 +39,8 @@ pub(crate) struct Packet {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PayloadTypes {
     pub opus: Option<Pt>,
+    /// Opus with older frames.
+    pub red: Option<Pt>,
     pub h264: Option<Pt>,
     pub vp8: Option<Pt>,
     pub vp9: Option<Pt>,
@@ -68,6 +74,7 @@ pub(crate) struct Consumer {
     pub ssrc: Option<Ssrc>,
     /// Whether the peer takes dependency descriptors.
     pub takes_descriptors: bool,
+    dwell: Dwell,
     selector: Selector,
     rewriter: Rewriter,
     /// Of the picture that the receiver has: another one starts with a key frame.
@@ -77,9 +84,20 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    /// `sequence_number` and `timestamp` are where its numbers start.
-    pub fn new(id: ConsumerId, mid: Mid, audio: bool, sequence_number: u16, timestamp: u32) -> Self {
+    /// `sequence_number` is where its numbers start. Its timestamps show `time` at `since`, as those
+    /// of all consumers of its transport do.
+    pub fn new(
+        id: ConsumerId,
+        mid: Mid,
+        audio: bool,
+        sequence_number: u16,
+        time: Duration,
+        since: Instant,
+    ) -> Self {
         let clock_rate = if audio { 48_000 } else { 90_000 };
+        let timestamp = (time.as_millis() * u128::from(clock_rate) / 1_000) as u32;
+        let mut rewriter = Rewriter::new(clock_rate, sequence_number, timestamp);
+        rewriter.count_from(since);
         Consumer {
             id,
             mid,
@@ -91,8 +109,9 @@ impl Consumer {
             payload_types: PayloadTypes::default(),
             ssrc: None,
             takes_descriptors: false,
+            dwell: Dwell::default(),
             selector: Selector::default(),
-            rewriter: Rewriter::new(clock_rate, sequence_number, timestamp),
+            rewriter,
             codec: None,
             active: None,
         }
@@ -105,13 +124,24 @@ impl Consumer {
 
     pub fn switch_source(&mut self, source: Option<usize>, encodings: usize) {
         self.source = source;
+        self.dwell = Dwell::default();
         // Video waits for the allocator, which runs right after; audio is always sent.
         let target = (self.audio && source.is_some()).then(|| Layer::whole(0));
         self.selector.switch_source(encodings as u8, target);
     }
 
-    pub fn set_target(&mut self, target: Option<Layer>) {
+    /// The allocator's decision. `limited`: the path is why it is not more.
+    pub fn set_target(&mut self, target: Option<Layer>, limited: bool, now: Instant) {
+        self.dwell.note(target, limited, now);
         self.selector.set_target(target);
+    }
+
+    pub fn may_climb(&self, now: Instant) -> bool {
+        self.dwell.may_climb(now)
+    }
+
+    pub fn target(&self) -> Option<Layer> {
+        self.selector.target()
     }
 
     /// The receiver missed what was sent meanwhile: it needs a key frame.
@@ -149,9 +179,11 @@ impl Consumer {
             }
         }
         let incoming = &packet.incoming;
-        let rewritten = match self.selector.select(incoming, now) {
-            Selection::Start => self.rewriter.start(incoming, now),
-            Selection::Pass => match self.rewriter.rewrite(incoming, now) {
+        let selection = self.selector.select(incoming, now);
+        let starts = selection == Selection::Start;
+        let rewritten = match selection {
+            Selection::Start => self.rewriter.start(incoming, packet.captured_at),
+            Selection::Pass => match self.rewriter.rewrite(incoming, packet.captured_at) {
                 Ok(rewritten) => rewritten,
                 Err(_) => return false,
             },
@@ -177,6 +209,11 @@ impl Consumer {
             }
             Selection::Ignore => return false,
         };
+        let (payload_type, payload) = match self.redundant(packet, payload_type) {
+            // What came before a switch is of no use after it.
+            Some(redundant) if !starts => redundant,
+            _ => (payload_type, payload(packet, &rewritten)),
+        };
         egress::write(
             rtc,
             Outgoing {
@@ -188,7 +225,7 @@ impl Consumer {
                 captured_at: packet.captured_at,
                 audio_level: packet.audio_level,
                 nackable: !self.audio,
-                payload: payload(packet, &rewritten),
+                payload,
                 vp8: vp8_patch(packet, &rewritten),
                 descriptor: self.descriptor(packet, &rewritten),
             },
@@ -223,6 +260,14 @@ impl Consumer {
             self.active = Some(served);
         }
         Some(Leaves { bytes: packet.descriptor.clone()?, place, frame_number, active })
+    }
+
+    /// The packet with the older frames in it, if it has some and the peer takes them.
+    fn redundant(&self, packet: &Packet, opus: Pt) -> Option<(Pt, Arc<[u8]>)> {
+        let payload_type = self.payload_types.red?;
+        let (redundant, payload) = packet.redundant.as_ref()?;
+        let retyped = redundant.retyped(payload, *opus);
+        Some((payload_type, retyped.map_or_else(|| payload.clone(), Arc::from)))
     }
 }
 

@@ -8,9 +8,12 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod allocator;
+pub mod capture;
 pub mod codec;
 mod consumer;
+pub mod demand;
 mod demux;
+pub mod dwell;
 mod egress;
 mod extension;
 pub mod io;
@@ -19,12 +22,14 @@ pub mod node;
 mod outbox;
 pub mod packet;
 mod producer;
+pub mod red;
 pub mod rewriter;
 mod router;
 pub mod selector;
 mod slab;
 pub mod speaker;
 pub mod stats;
+pub mod timeline;
 mod transport;
 pub mod ufrag;
 mod worker;

@@ -9,6 +9,7 @@ use str0m::rtp::Ssrc;
 use crate::allocator;
 use crate::codec::targets::SPATIAL_LAYERS_MAX;
 use crate::codec::{Inspector, PacketInfo};
+use crate::demand::LayerDemand;
 use crate::key_frame::KeyFrameRequests;
 use crate::selector::{Layer, SILENCE_MAX};
 use crate::stats::RateMeter;
@@ -16,6 +17,13 @@ use crate::stats::RateMeter;
 /// A producer of which nothing came for so long is not live. A muted microphone still sends
 /// comfort noise twice a second.
 const LIVE_FOR: Duration = Duration::from_secs(2);
+
+/// An encoding that the publisher was asked for, and that did not come within this time, does not
+/// come at all: the picture is too small for it, or the machine too slow.
+const RESUME_MAX: Duration = Duration::from_secs(3);
+/// A measured bitrate moves by this share of the difference at each tick, so that what is between
+/// two frames of a second does not count.
+const SMOOTHING: u64 = 4;
 
 /// Where one consumer is: slots of the router's transports and of that transport's consumers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +47,8 @@ pub(crate) struct Producer {
     /// Who gets it.
     pub consumers: Vec<ConsumerKey>,
     pub live: bool,
+    /// What its publisher was told to send.
+    pub demand: LayerDemand,
     packet_at: Option<Instant>,
 }
 
@@ -48,8 +58,8 @@ pub(crate) struct Encoding {
     pub ssrc: Option<Ssrc>,
     pub key_frames: KeyFrameRequests,
     pub inspector: Inspector,
-    /// Of all of it.
-    size: Option<VideoSize>,
+    /// Of all of it, as the last key frame told; it is remembered while the publisher sends nothing.
+    pub size: Option<VideoSize>,
     spatial: [SpatialLayer; SPATIAL_LAYERS_MAX as usize],
     /// Highest temporal layer seen, plus one.
     temporal_layers: u8,
@@ -60,6 +70,8 @@ pub(crate) struct Encoding {
 struct SpatialLayer {
     /// What a receiver of it gets: with what it needs of the layers below.
     meter: RateMeter,
+    /// As it was while it flowed.
+    smoothed_bps: Option<u64>,
     packet_at: Option<Instant>,
     /// Since when it flows.
     appeared_at: Option<Instant>,
@@ -67,13 +79,20 @@ struct SpatialLayer {
 
 impl SpatialLayer {
     fn new(now: Instant) -> Self {
-        SpatialLayer { meter: RateMeter::new(now), packet_at: None, appeared_at: None }
+        SpatialLayer { meter: RateMeter::new(now), smoothed_bps: None, packet_at: None, appeared_at: None }
     }
 
-    /// None until it flowed for as long as the meter looks back.
-    fn measured_bps(&mut self, now: Instant) -> Option<u64> {
-        let flowed = now.saturating_duration_since(self.appeared_at?);
-        (flowed >= Duration::from_secs(1)).then(|| self.meter.bitrate_bps(now))
+    /// Takes what the meter shows, once it flowed for as long as the meter looks back.
+    fn measure(&mut self, latest: Option<Instant>, now: Instant) {
+        let Some(appeared_at) = self.appeared_at.filter(|_| self.flows(latest)) else { return };
+        if now.saturating_duration_since(appeared_at) < Duration::from_secs(1) {
+            return;
+        }
+        let measured = self.meter.bitrate_bps(now);
+        self.smoothed_bps = Some(match self.smoothed_bps {
+            Some(smoothed) => (smoothed * (SMOOTHING - 1) + measured) / SMOOTHING,
+            None => measured,
+        });
     }
 
     fn flows(&self, latest: Option<Instant>) -> bool {
@@ -97,15 +116,19 @@ impl Encoding {
         }
     }
 
-    /// The size of each spatial layer, from the smallest, with what was measured of it.
-    fn layers(&mut self) -> impl Iterator<Item = (u8, Option<VideoSize>, &mut SpatialLayer)> {
-        let (inspector, size) = (&self.inspector, self.size);
-        let count = inspector.spatial_layers();
-        let layers = self.spatial.iter_mut().take(usize::from(count)).zip(0u8..);
-        layers.map(move |(layer, index)| {
-            let whole = if count == 1 { size } else { None };
-            (index, whole.or_else(|| inspector.size_of(index)), layer)
-        })
+    /// Its spatial layers, from the smallest.
+    fn layers(&self) -> impl Iterator<Item = (u8, &SpatialLayer)> {
+        (0u8..).zip(&self.spatial).take(usize::from(self.inspector.spatial_layers()))
+    }
+
+    /// Of the picture that a spatial layer shows.
+    fn size_of(&self, spatial: u8) -> Option<VideoSize> {
+        let whole = if self.inspector.spatial_layers() == 1 { self.size } else { None };
+        whole.or_else(|| self.inspector.size_of(spatial))
+    }
+
+    fn flows(&self, latest: Option<Instant>) -> bool {
+        self.spatial.iter().any(|layer| layer.flows(latest))
     }
 }
 
@@ -119,10 +142,11 @@ impl Producer {
         rids: &[String],
         now: Instant,
     ) -> Self {
-        let encodings = match rids {
+        let encodings: Vec<Encoding> = match rids {
             [] => vec![Encoding::new(None, now)],
             rids => rids.iter().map(|rid| Encoding::new(Some(rid.as_str().into()), now)).collect(),
         };
+        let demand = LayerDemand::new(encodings.len(), now);
         Producer {
             id,
             transport,
@@ -133,7 +157,18 @@ impl Producer {
             encodings,
             consumers: Vec::new(),
             live: false,
+            demand,
             packet_at: None,
+        }
+    }
+
+    /// It begins anew, maybe with another camera: what was known of its pictures is forgotten, and
+    /// the publisher sends all of them until it is told otherwise.
+    pub fn restart(&mut self, now: Instant) {
+        self.demand = LayerDemand::new(self.encodings.len(), now);
+        for encoding in &mut self.encodings {
+            encoding.size = None;
+            encoding.spatial.iter_mut().for_each(|layer| layer.smoothed_bps = None);
         }
     }
 
@@ -158,7 +193,8 @@ impl Producer {
             layer.packet_at = Some(now);
         }
         self.packet_at = Some(now);
-        for (index, _, layer) in encoding.layers() {
+        let layers = usize::from(encoding.inspector.spatial_layers());
+        for (index, layer) in (0u8..).zip(&mut encoding.spatial).take(layers) {
             if info.needed.has(index, Layer::TEMPORAL_MAX) {
                 layer.meter.add(bytes, now);
             }
@@ -177,31 +213,61 @@ impl Producer {
         (std::mem::replace(&mut self.live, live) != live).then_some(live)
     }
 
-    /// What flows now, for the allocator.
-    pub fn flowing(&mut self, now: Instant) -> Vec<allocator::Encoding> {
-        let latest = self.packet_at.filter(|at| now.saturating_duration_since(*at) < LIVE_FOR);
-        let mut flowing = Vec::new();
-        for (index, encoding) in self.encodings.iter_mut().enumerate() {
-            let temporal_layers = encoding.temporal_layers;
+    /// What flows, and what would flow again if the publisher were asked for it, for the allocator.
+    pub fn available(&self, now: Instant) -> Vec<allocator::Encoding> {
+        let latest = self.latest(now);
+        let mut available = Vec::new();
+        for (index, encoding) in self.encodings.iter().enumerate() {
+            let resumes = !encoding.flows(latest) && self.resumes(index, now);
             let top = encoding.inspector.spatial_layers() - 1;
-            for (spatial, size, layer) in encoding.layers().filter(|(_, _, layer)| layer.flows(latest)) {
-                flowing.push(allocator::Encoding {
+            for (spatial, layer) in encoding.layers() {
+                if !(resumes || layer.flows(latest)) {
+                    continue;
+                }
+                available.push(allocator::Encoding {
                     index: index as u8,
                     spatial: if spatial == top { Layer::SPATIAL_MAX } else { spatial },
-                    size,
-                    bitrate_bps: layer.measured_bps(now),
-                    temporal_layers,
+                    size: encoding.size_of(spatial),
+                    bitrate_bps: layer.smoothed_bps,
+                    temporal_layers: encoding.temporal_layers,
                 });
             }
         }
-        flowing
+        available
+    }
+
+    /// To be called at each tick.
+    pub fn measure(&mut self, now: Instant) {
+        let latest = self.latest(now);
+        for (index, encoding) in self.encodings.iter_mut().enumerate() {
+            encoding.spatial.iter_mut().for_each(|layer| layer.measure(latest, now));
+            let asked_for = self.demand.asked_for(index, now);
+            if !encoding.flows(latest) && asked_for.is_some_and(|asked_for| asked_for >= RESUME_MAX) {
+                encoding.size = None;
+            }
+        }
+    }
+
+    /// Whether an encoding that does not flow is known, and rests only because nobody asked.
+    fn resumes(&self, index: usize, now: Instant) -> bool {
+        let asked_for = self.demand.asked_for(index, now);
+        self.encodings[index].size.is_some() && asked_for.is_none_or(|asked_for| asked_for < RESUME_MAX)
+    }
+
+    fn latest(&self, now: Instant) -> Option<Instant> {
+        self.packet_at.filter(|at| now.saturating_duration_since(*at) < LIVE_FOR)
     }
 
     pub fn stats(&mut self, now: Instant) -> ProducerStats {
-        let layers = self.encodings.iter_mut().flat_map(Encoding::layers);
-        let layers =
-            layers.map(|(_, size, layer)| LayerState { size, bitrate_bps: layer.meter.bitrate_bps(now) });
-        ProducerStats { producer: self.id, codec: self.codec, layers: layers.collect() }
+        let mut layers = Vec::new();
+        for encoding in &mut self.encodings {
+            for index in 0..encoding.inspector.spatial_layers() {
+                let size = encoding.size_of(index);
+                let bitrate_bps = encoding.spatial[usize::from(index)].meter.bitrate_bps(now);
+                layers.push(LayerState { size, bitrate_bps });
+            }
+        }
+        ProducerStats { producer: self.id, codec: self.codec, layers }
     }
 
     pub fn remove_consumer(&mut self, key: ConsumerKey) {

@@ -22,14 +22,11 @@ use thiserror::Error;
 use crate::codec::Ids;
 use crate::codec::ids::{IdRewrite, PICTURE_ID_MAX, PICTURE_ID_SHORT_MAX, PictureId};
 use crate::packet::IncomingPacket;
+use crate::timeline::Timeline;
 
 /// How far back a late packet still finds its number: 1024 packets, 128 VP8 frames.
 type SequenceNumbers = Renumbering<16>;
 type PictureIds = Renumbering<2>;
-
-/// The longest pause that timestamps show, in ticks: from half the range on, time would seem to
-/// run backwards.
-const PAUSE_TICKS_MAX: u64 = 1 << 30;
 
 /// What the receiver gets to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +60,8 @@ pub enum NotSent {
 
 #[derive(Debug)]
 pub struct Rewriter {
-    clock_rate: u32,
     sequence: SequenceNumbers,
-    /// Output minus input, wrapping.
-    timestamp_offset: u32,
-    /// The latest timestamp sent, and when its first packet was.
-    latest: Option<(u32, Instant)>,
-    timestamp_first: u32,
+    timeline: Timeline,
     pictures: PictureIds,
     /// Whether the present source has sent a picture id.
     pictures_started: bool,
@@ -86,11 +78,8 @@ impl Rewriter {
     /// a receiver which misses it cannot mistake the rollover counter (RFC 3711 section 3.3.1).
     pub fn new(clock_rate: u32, sequence_number: u16, timestamp: u32) -> Self {
         Rewriter {
-            clock_rate,
             sequence: SequenceNumbers::new(u64::from(sequence_number & 0x7fff)),
-            timestamp_offset: 0,
-            latest: None,
-            timestamp_first: timestamp,
+            timeline: Timeline::new(clock_rate, timestamp),
             pictures: PictureIds::new(0),
             pictures_started: false,
             tl0_offset: None,
@@ -101,25 +90,26 @@ impl Rewriter {
         }
     }
 
+    /// As [`Timeline::count_from`].
+    pub fn count_from(&mut self, since: Instant) {
+        self.timeline.count_from(since);
+    }
+
     /// The stream goes on with a new source, or another encoding of it, from `packet` on: its first
-    /// key-frame packet.
-    pub fn start(&mut self, packet: &IncomingPacket, now: Instant) -> Rewritten {
-        let timestamp = match self.latest {
-            None => self.timestamp_first,
-            Some((timestamp, at)) => timestamp.wrapping_add(self.ticks(at, now).max(1)),
-        };
-        self.timestamp_offset = timestamp.wrapping_sub(packet.timestamp);
+    /// key-frame packet, which was captured `at`.
+    pub fn start(&mut self, packet: &IncomingPacket, at: Instant) -> Rewritten {
+        self.timeline.start(packet.timestamp, at);
         self.sequence.restart(packet.sequence_number);
         self.pictures_started = false;
         self.tl0_offset = None;
         self.vp9_pictures.restart();
         self.vp9_tl0.restart();
         self.frame_numbers.restart();
-        self.rewrite(packet, now).expect("the number at which a source starts is free")
+        self.rewrite(packet, at).expect("the number at which a source starts is free")
     }
 
-    /// A packet of the present source that the receiver is to get.
-    pub fn rewrite(&mut self, packet: &IncomingPacket, now: Instant) -> Result<Rewritten, NotSent> {
+    /// A packet of the present source that the receiver is to get, captured `at`.
+    pub fn rewrite(&mut self, packet: &IncomingPacket, at: Instant) -> Result<Rewritten, NotSent> {
         let sequence_number = self.sequence.check(packet.sequence_number)?;
         let vp8 = match packet.info.vp8 {
             Some(ids) => Some(self.rewrite_vp8(&ids)?),
@@ -129,10 +119,7 @@ impl Rewriter {
         let frame_number = packet.info.descriptor.map(|place| self.frame_numbers.shift(place.frame_number));
         self.sequence.take(packet.sequence_number);
 
-        let timestamp = packet.timestamp.wrapping_add(self.timestamp_offset);
-        if self.latest.is_none_or(|(latest, _)| timestamp.wrapping_sub(latest).cast_signed() > 0) {
-            self.latest = Some((timestamp, now));
-        }
+        let timestamp = self.timeline.output(packet.timestamp, at);
         Ok(Rewritten { sequence_number, timestamp, vp8, vp9, frame_number })
     }
 
@@ -147,7 +134,7 @@ impl Rewriter {
         }
         let sequence_number = self.sequence.check(packet.sequence_number).ok()?;
         self.sequence.take(packet.sequence_number);
-        Some(Filler { sequence_number, timestamp: packet.timestamp.wrapping_add(self.timestamp_offset) })
+        Some(Filler { sequence_number, timestamp: self.timeline.late_output(packet.timestamp) })
     }
 
     fn rewrite_vp8(&mut self, ids: &Ids) -> Result<IdRewrite, NotSent> {
@@ -186,11 +173,6 @@ impl Rewriter {
         self.pictures.take(input);
         let mask = if id.long { PICTURE_ID_MAX } else { PICTURE_ID_SHORT_MAX };
         Ok(output as u16 & mask)
-    }
-
-    fn ticks(&self, from: Instant, to: Instant) -> u32 {
-        let micros = to.saturating_duration_since(from).as_micros() as u64;
-        (micros.saturating_mul(u64::from(self.clock_rate)) / 1_000_000).min(PAUSE_TICKS_MAX) as u32
     }
 }
 

@@ -1,10 +1,12 @@
 //! The media of one room: its transports, and the way of a packet from a producer to its consumers.
 
+mod demands;
 mod rules;
 mod session;
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broletto_control::{
@@ -24,6 +26,7 @@ use crate::key_frame::Reason;
 use crate::outbox::Outbox;
 use crate::packet::IncomingPacket;
 use crate::producer::Producer;
+use crate::red::Redundant;
 use crate::slab::Slab;
 use crate::speaker::Speakers;
 use crate::transport::{Environment, Failure, Stream, TransportEvent, WebRtc};
@@ -71,6 +74,8 @@ pub(crate) struct Router {
     sources_stale: bool,
     /// Transports whose consumers may have to get other layers.
     layers_stale: BTreeSet<usize>,
+    /// Other encodings of producers may be wanted than their publishers were told.
+    demands_stale: bool,
     full_tick_at: Instant,
     events: Vec<TransportEvent>,
 }
@@ -92,6 +97,7 @@ impl Router {
             audible: Vec::new(),
             sources_stale: false,
             layers_stale: BTreeSet::new(),
+            demands_stale: false,
             full_tick_at: now,
             events: Vec::new(),
         }
@@ -161,6 +167,10 @@ impl Router {
         }
         while let Some(slot) = self.layers_stale.pop_first() {
             self.allocate(slot, cx);
+            self.demands_stale = true;
+        }
+        if std::mem::take(&mut self.demands_stale) {
+            self.update_demands(cx);
         }
         if self.transports.len() == 0 {
             self.tick_at = None;
@@ -223,13 +233,22 @@ impl Router {
             cx.outbox.stats.dropped.rtp_refused += 1;
             return;
         };
-        let Some(transport) = self.transports.get(slot) else { return };
+        let Some(transport) = self.transports.get_mut(slot) else { return };
         let Some(codec) = transport.codec_of(packet.header.payload_type) else { return };
+        let captured_at = transport.captured_at(&packet);
+        let is_redundant = transport.is_redundant(packet.header.payload_type);
         let Some(producer) = self.producers.get_mut(stream.producer) else { return };
         if producer.paused {
             cx.outbox.stats.dropped.paused += 1;
             return;
         }
+        let redundant = match is_redundant.then(|| Redundant::parse(&packet.payload)) {
+            Some(None) => {
+                cx.outbox.stats.dropped.payload_malformed += 1;
+                return;
+            }
+            parsed => parsed.flatten(),
+        };
         let descriptor = extension::came(&packet.header.ext_vals);
         let inspector = &mut producer.encodings[stream.encoding].inspector;
         let Ok(info) = inspector.inspect(codec, &packet.payload, descriptor.as_deref()) else {
@@ -245,6 +264,8 @@ impl Router {
         let audio_level = extensions.audio_level.map(|level| level.unsigned_abs().min(127));
         if let (Some(level), broletto_control::Content::Microphone) = (audio_level, producer.content) {
             self.speakers.handle_level(producer.id, level, extensions.voice_activity, cx.now);
+            // Waiting for the next tick would make the picture come later than it must.
+            self.sources_stale |= self.speakers.handle_timeout(cx.now);
         }
         if appeared {
             self.layers_stale.extend(producer.consumers.iter().map(|key| key.transport));
@@ -252,6 +273,13 @@ impl Router {
                 cx.outbox.notify(Notification::ProducerLive { producer: producer.id, live });
             }
         }
+        let (payload, redundant) = match redundant {
+            Some(redundant) => {
+                let primary = Arc::from(redundant.primary(&packet.payload));
+                (primary, Some((redundant, packet.payload)))
+            }
+            None => (packet.payload, None),
+        };
         let packet = Packet {
             incoming: IncomingPacket {
                 encoding: stream.encoding as u8,
@@ -262,9 +290,10 @@ impl Router {
             codec,
             marker: packet.header.marker,
             audio_level: audio_level.map(|level| (level, extensions.voice_activity.unwrap_or(false))),
-            captured_at: packet.timestamp,
-            vp8: (codec == Codec::Vp8).then(|| Vp8Descriptor::parse(&packet.payload).ok()).flatten(),
-            payload: packet.payload,
+            captured_at,
+            vp8: (codec == Codec::Vp8).then(|| Vp8Descriptor::parse(&payload).ok()).flatten(),
+            payload,
+            redundant,
             descriptor,
             structure,
         };
@@ -399,10 +428,12 @@ impl Router {
 
     fn update_producers(&mut self, cx: &mut Context<'_>) {
         for (_, producer) in self.producers.iter_mut() {
+            producer.measure(cx.now);
             if let Some(live) = producer.update_live(cx.now) {
                 cx.outbox.notify(Notification::ProducerLive { producer: producer.id, live });
             }
         }
+        self.demands_stale = true;
     }
 
     fn update_speakers(&mut self, cx: &mut Context<'_>) {
@@ -422,16 +453,22 @@ impl Router {
         let mut flowing = Vec::with_capacity(transport.consumers.len());
         for index in 0..transport.consumers.len() {
             let source = transport.consumers[index].source;
-            let Some(producer) = source.and_then(|source| self.producers.get_mut(source)) else { continue };
+            let Some(producer) = source.and_then(|source| self.producers.get(source)) else { continue };
             let stopped = producer.paused || (!producer.is_audio() && transport.is_congested(index, cx.now));
-            let encodings = if stopped { Vec::new() } else { producer.flowing(cx.now) };
+            let encodings = if stopped { Vec::new() } else { producer.available(cx.now) };
             flowing.push((index, producer.content, encodings));
         }
         let demands: Vec<Demand<'_>> = flowing
             .iter()
             .map(|(index, content, encodings)| {
                 let consumer = &transport.consumers[*index];
-                Demand { content: *content, tile: consumer.size, encodings, current: consumer.current() }
+                Demand {
+                    content: *content,
+                    tile: consumer.size,
+                    encodings,
+                    current: consumer.current(),
+                    may_climb: consumer.may_climb(cx.now),
+                }
             })
             .collect();
         let usable_bps = transport.usable_bps();
@@ -440,12 +477,13 @@ impl Router {
         transport.set_desired(allocation.probe_bps(usable_bps), cx.now);
 
         let mut wanted = Vec::new();
-        for ((index, content, _), target) in flowing.iter().zip(allocation.targets) {
+        let allotted = allocation.targets.into_iter().zip(allocation.limited);
+        for ((index, content, _), (target, limited)) in flowing.iter().zip(allotted) {
             let consumer = &mut transport.consumers[*index];
             if content.is_audio() {
                 continue;
             }
-            consumer.set_target(target);
+            consumer.set_target(target, limited, cx.now);
             if let (Some(source), Some(encoding)) = (consumer.source, consumer.key_frame_wanted()) {
                 wanted.push((source, encoding));
             }

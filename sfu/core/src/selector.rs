@@ -28,7 +28,7 @@ impl Layer {
     pub const TEMPORAL_MAX: u8 = TEMPORAL_LAYERS_MAX - 1;
 
     /// All of an encoding.
-    pub fn whole(encoding: u8) -> Self {
+    pub const fn whole(encoding: u8) -> Self {
         Layer { encoding, spatial: Self::SPATIAL_MAX, temporal: Self::TEMPORAL_MAX }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use broletto_control::{ProducerId, SpeakerLevel};
 
 /// How often the voices are judged.
-pub const JUDGE_PERIOD: Duration = Duration::from_millis(100);
+pub const JUDGE_PERIOD: Duration = Duration::from_millis(20);
 /// How often levels are notified at most, and of how many speakers.
 pub const NOTIFY_PERIOD: Duration = Duration::from_millis(200);
 pub const NOTIFIED_MAX: usize = 5;
@@ -22,8 +22,9 @@ const NOISE_RISE_DB_PER_SECOND: f32 = 4.0;
 const NOISE_START_DBOV: f32 = -60.0;
 /// A voice that never pauses is not taken for noise above this.
 const NOISE_DBOV_MAX: f32 = -40.0;
-/// Voice for this long makes a speaker: less is a cough.
-const START: Duration = Duration::from_millis(200);
+/// Voice for this long makes a speaker: less is a cough. The picture follows a key frame later, and
+/// both together should take no more than 300 ms.
+const START: Duration = Duration::from_millis(140);
 /// Voice for this long is worth a free slot, so that the first syllable is heard.
 const AUDIBLE: Duration = Duration::from_millis(40);
 /// Voice is counted up to this, and silence counts it down: a pause between words is not the end.

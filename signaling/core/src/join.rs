@@ -192,7 +192,9 @@ impl Conference {
         if !std::mem::take(&mut link.resumed) {
             return;
         }
-        let Some(Seat { room, participant: id }) = link.seat.clone() else { return };
+        let Some(seat) = link.seat.clone() else { return };
+        self.demand_again(&seat);
+        let Seat { room, participant: id } = seat;
         let Some(room) = self.rooms.get_mut(&room) else { return };
         let Some(participant) = room.participants.get_mut(&id) else { return };
         if let Some(former) = participant.former_hash.take() {

@@ -116,7 +116,9 @@ impl Conference {
             // The roster tells what participants say of themselves; a tile without packets shows
             // in the slots.
             Notification::ProducerLive { .. } => {}
-            Notification::ProducerDemand { .. } => {}
+            Notification::ProducerDemand { transport, producer, layers } => {
+                self.producer_demand(transport, producer, layers);
+            }
             Notification::ConsumerSource { transport, consumer, source } => {
                 self.consumer_source(transport, consumer, source);
             }
@@ -193,6 +195,36 @@ impl Conference {
             let consumers = participant.media.iter().flat_map(|media| &media.consumers);
             let slots = consumers.filter(|one| one.consumer == consumer).map(|one| one.slot()).collect();
             self.out.tell(connection, None, ServerMessage::Slots { slots });
+        }
+    }
+
+    /// Tells a publisher which layers of its own source somebody sees.
+    fn producer_demand(&mut self, transport: TransportId, producer: ProducerId, layers: Vec<u8>) {
+        let Some(seat) = self.transports.get(&transport).cloned() else {
+            return self.out.event(Event::NodeFrameStale);
+        };
+        let Some(participant) = self.participant(&seat) else { return };
+        let connection = participant.connection();
+        let media = participant.media.as_mut().filter(|media| media.transport == transport);
+        let producers = media.map(|media| &mut media.producers);
+        let Some(owned) = producers.into_iter().flatten().find(|owned| owned.producer == producer) else {
+            return;
+        };
+        owned.asked = Some(layers.clone());
+        let source = owned.source;
+        if let Some(connection) = connection {
+            self.out.tell(connection, None, ServerMessage::Demand { source, layers });
+        }
+    }
+
+    /// To one that was away when it was told.
+    pub(crate) fn demand_again(&mut self, seat: &Seat) {
+        let Some(participant) = self.participant(seat) else { return };
+        let Some(connection) = participant.connection() else { return };
+        let producers = participant.media.iter().flat_map(|media| &media.producers);
+        let told = producers.filter_map(|owned| Some((owned.source, owned.asked.clone()?)));
+        for (source, layers) in told.collect::<Vec<_>>() {
+            self.out.tell(connection, None, ServerMessage::Demand { source, layers });
         }
     }
 

@@ -64,6 +64,9 @@ pub(crate) struct Producer {
     pub(crate) source: Source,
     /// As the node was told.
     pub(crate) paused: bool,
+    /// Which layers somebody sees, as the node told; it tells again after each `Sync`.
+    #[serde(skip)]
+    pub(crate) asked: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -64,7 +64,7 @@ pub(crate) fn media(
     let producers = send.into_iter().map(|SendSlot { mid, source }| {
         let same = former_producers.iter().find(|one| one.mid == mid && one.source == source);
         let producer = same.map(|one| one.producer).unwrap_or_else(|| ProducerId(new_id()));
-        Producer { mid, producer, source, paused: !publishing.is_on(source) }
+        Producer { mid, producer, source, paused: !publishing.is_on(source), asked: None }
     });
     let producers = producers.collect();
     let consumers = receive.into_iter().map(|ReceiveSlot { mid, kind }| {

@@ -122,6 +122,37 @@ fn a_wish_comes_true_when_its_source_appears_and_follows_it() {
 }
 
 #[test]
+fn a_publisher_learns_which_of_its_layers_are_seen() {
+    let mut world = World::new();
+    let room = world.room();
+    let (ada, bo) = (world.join(&room.code, "Ada"), world.join(&room.code, "Bo"));
+    let transport = world.offer(&bo, "opus h264");
+    world.offer(&ada, "opus h264");
+    let camera = world.producers(transport)[1];
+    world.news(ada.connection);
+    world.news(bo.connection);
+    let demand = |layers: Vec<u8>| Notification::ProducerDemand { transport, producer: camera, layers };
+    let told = |layers: Vec<u8>| ServerMessage::Demand { source: Source::Camera, layers };
+    world.notify(demand(vec![0, 2]));
+    assert_eq!(world.news(bo.connection), [told(vec![0, 2])]);
+    assert_eq!(world.news(ada.connection), [], "it is nobody else's business");
+
+    // What came while the WebSocket was broken is told after the first message.
+    world.disconnect(bo.connection);
+    world.notify(demand(vec![]));
+    let back = world.connect();
+    world.ask(back, resume(&bo.secret));
+    world.ask(back, publish(true, true));
+    assert!(world.news(back).contains(&told(vec![])));
+
+    // A producer that is not its own is nobody's.
+    let own = world.producers(transport);
+    let stranger = broletto_control::ProducerId(broletto_control::Id::new(own[0].0.epoch, u32::MAX));
+    world.notify(Notification::ProducerDemand { transport, producer: stranger, layers: vec![0] });
+    assert_eq!(world.news(back), []);
+}
+
+#[test]
 fn a_wish_that_cannot_be_is_refused_by_field() {
     let mut world = World::new();
     let room = world.room();

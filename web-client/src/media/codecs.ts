@@ -37,8 +37,11 @@ export function videoCodecs<T extends CodecCapability>(
   return [...media, ...repair];
 }
 
+/** Opus with older frames in each packet (RFC 2198) before Opus alone, where the browser has it. */
 export function audioCodecs<T extends CodecCapability>(capabilities: readonly T[]): T[] {
-  return capabilities.filter(({ mimeType }) => mimeType.toLowerCase() === 'audio/opus');
+  return ['audio/red', 'audio/opus'].flatMap((wanted) =>
+    capabilities.filter(({ mimeType }) => mimeType.toLowerCase() === wanted),
+  );
 }
 
 /** The codec to give to `setParameters`, out of those that were negotiated. */

@@ -94,6 +94,19 @@ export interface ScreenOptions {
 /** Text is still; a film needs all its frames. */
 const SCREEN_FRAMES_PER_S: Record<ScreenHint, number> = { detail: 15, motion: 30 };
 
+/** What a screen plays is music or a film: nothing that is made for voices may touch it. */
+const SCREEN_AUDIO: MediaTrackConstraints = {
+  echoCancellation: false,
+  noiseSuppression: false,
+  autoGainControl: false,
+  channelCount: { ideal: 2 },
+};
+
+/** Tells the encoder what matters. */
+export function hintScreen(track: MediaStreamTrack, hint: ScreenHint): void {
+  track.contentHint = hint;
+}
+
 /** Undefined when the person closed the browser's dialog without choosing. */
 export async function openScreen({
   hint,
@@ -103,8 +116,7 @@ export async function openScreen({
   if (!devices?.getDisplayMedia) throw new DeviceError('missing');
   const options: DisplayMediaStreamOptions & Record<string, unknown> = {
     video: { frameRate: SCREEN_FRAMES_PER_S[hint] },
-    // What is played is not a voice: nothing is filtered out of it.
-    audio: sound && { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+    audio: sound && SCREEN_AUDIO,
     // This meeting within itself would be an endless corridor.
     selfBrowserSurface: 'exclude',
     surfaceSwitching: 'include',
@@ -119,7 +131,7 @@ export async function openScreen({
   }
   const [video] = stream.getVideoTracks();
   if (!video) throw new DeviceError('missing');
-  video.contentHint = hint;
+  hintScreen(video, hint);
   const [audio] = stream.getAudioTracks();
   if (audio) audio.contentHint = 'music';
   return { video, audio };

@@ -87,9 +87,25 @@ export function cameraLayers(width: number, height: number): Layer[] {
 
 export const SCREEN_BITRATE_BPS = 2_500_000;
 export const SCREEN_FRAMES_PER_S_MAX = 15;
+/** Of a screen that shows a film. */
+export const FILM_FRAMES_PER_S_MAX = 30;
 
 function bitrateOf(height: number): number {
   return (
     BITRATES.find(({ height_max }) => height <= height_max)?.bitrate_bps ?? Number.POSITIVE_INFINITY
   );
+}
+
+/**
+ * Which encodings of a source to send, out of those that could be: the ones that somebody sees.
+ * `layers` undefined: nobody said, and all are sent. An encoding that holds several layers is sent
+ * for as long as any of them is seen.
+ */
+export function activeEncodings(
+  possible: readonly boolean[],
+  layers: readonly number[] | undefined,
+): boolean[] {
+  if (layers === undefined) return [...possible];
+  if (possible.length === 1) return possible.map((can) => can && layers.length > 0);
+  return possible.map((can, index) => can && layers.includes(index));
 }

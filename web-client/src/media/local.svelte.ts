@@ -8,6 +8,7 @@ import type { Strength } from './background/wire';
 import type { CaptureSize, DeviceProblem, Devices, ScreenHint } from './devices';
 import {
   DeviceError,
+  hintScreen,
   listDevices,
   onDevicesChange,
   openCamera,
@@ -191,10 +192,12 @@ export class LocalMedia {
     this.#set('screen', OFF);
   }
 
-  /** Also for what is being shared now. */
+  /** Whether the shared screen, or the next one, is to be sharp or to move smoothly. */
   setScreenHint(hint: ScreenHint): void {
+    if (preferences.screenHint === hint) return;
     preferences.screenHint = hint;
-    if (this.screen.track) this.screen.track.contentHint = hint;
+    if (this.screen.track) hintScreen(this.screen.track, hint);
+    for (const listener of this.#listeners) listener('screen');
   }
 
   /** What went wrong was read, or is no longer of interest. */

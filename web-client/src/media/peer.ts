@@ -13,7 +13,15 @@ import type {
   VideoCodec,
 } from '../protocol/messages';
 import { audioCodecs, nameOf, negotiated, videoCodecs } from './codecs';
-import { cameraLayers, cameraWays, SCREEN_BITRATE_BPS, SCREEN_FRAMES_PER_S_MAX } from './encodings';
+import type { ScreenHint } from './devices';
+import {
+  activeEncodings,
+  cameraLayers,
+  cameraWays,
+  FILM_FRAMES_PER_S_MAX,
+  SCREEN_BITRATE_BPS,
+  SCREEN_FRAMES_PER_S_MAX,
+} from './encodings';
 
 /** A short gap often heals by itself; after this long in `disconnected` ICE is restarted. */
 const DISCONNECTED_MS = 2_500;
@@ -67,8 +75,12 @@ export interface Peer {
   /** Sees to it that the pool has at least this many m-lines. */
   growPool(pool: Pool): void;
   setVideoCodec(codec: VideoCodec): Promise<void>;
-  /** Which layers of a source somebody sees: the others need not be sent. */
-  setDemand?(source: Source, layers: readonly number[]): void;
+  /** Which layers of a source somebody sees: the others are not sent. */
+  setDemand(source: Source, layers: readonly number[]): Promise<void>;
+  /** Whether a shared screen is to be sharp, or to move smoothly. */
+  setScreenHint(hint: ScreenHint): Promise<void>;
+  /** What plays an m-line of the pool. */
+  receiverOf(mid: string): RTCRtpReceiver | undefined;
   /** After the session is back: repeats an offer that was lost with the WebSocket. */
   resume(): void;
   stats(): Promise<RTCStatsReport>;
@@ -88,6 +100,9 @@ export function createPeer(options: PeerOptions): Peer {
   const receivers: { kind: MediaKind; transceiver: RTCRtpTransceiver; stream: MediaStream }[] = [];
   let videoCodec = options.codecs.first;
   let cameraSize = { width: 1280, height: 720 };
+  /** What the server asked for, by source; without an entry all is sent. */
+  const demands = new Map<Source, readonly number[]>();
+  let screenHint: ScreenHint = 'detail';
   let answered = false;
   let closed = false;
   let negotiation: 'idle' | 'running' | 'again' | 'waiting' = 'idle';
@@ -178,6 +193,7 @@ export function createPeer(options: PeerOptions): Peer {
     answered = true;
     options.onSlots(receiveSlots());
     // An answer that takes all the RIDs switches on those that were off.
+    await shapeScreen();
     await useCodec();
     const again = negotiation === 'again';
     negotiation = 'idle';
@@ -248,6 +264,10 @@ export function createPeer(options: PeerOptions): Peer {
   async function setTrack(source: Source, track: MediaStreamTrack | null): Promise<void> {
     const sender = senders.get(source)?.sender;
     if (!sender) return;
+    // A source that is switched on sends all that it has, until the server says what is seen.
+    if (track && !tracks.get(source) && demands.delete(source) && source === 'screen') {
+      await shapeScreen();
+    }
     tracks.set(source, track);
     if (track && source === 'camera') {
       const { width = 1280, height = 720 } = track.getSettings();
@@ -266,12 +286,41 @@ export function createPeer(options: PeerOptions): Peer {
     const name = codec ? videoCodec : codecs[0] && nameOf(codecs[0]);
     const { width, height } = cameraSize;
     for (const layers of cameraWays(width, height, name ?? 'vp8')) {
+      const active = activeEncodings(
+        layers.map((layer) => layer.active),
+        demands.get('camera'),
+      );
       const taken = await edit(sender, (encoding) => {
-        const layer = layers.find(({ rid }) => rid === encoding.rid);
-        Object.assign(encoding, layer, codec && { codec });
+        const index = layers.findIndex(({ rid }) => rid === encoding.rid);
+        Object.assign(encoding, layers[index], codec && { codec }, {
+          active: active[index] ?? true,
+        });
       });
       if (taken) return;
     }
+  }
+
+  async function shapeScreen(): Promise<void> {
+    const sender = senders.get('screen')?.sender;
+    if (!sender) return;
+    const smooth = screenHint === 'motion';
+    const [active = true] = activeEncodings([true], demands.get('screen'));
+    await edit(
+      sender,
+      (encoding) => {
+        encoding.active = active;
+        encoding.maxFramerate = smooth ? FILM_FRAMES_PER_S_MAX : SCREEN_FRAMES_PER_S_MAX;
+      },
+      // What cannot be read is of no use, however smoothly it moves; a film is the other way round.
+      smooth ? 'maintain-framerate' : 'maintain-resolution',
+    );
+  }
+
+  async function setDemand(source: Source, wanted: readonly number[]): Promise<void> {
+    demands.set(source, wanted);
+    const camera = senders.get('camera')?.sender;
+    if (source === 'camera' && camera) await shapeCamera(camera);
+    if (source === 'screen') await shapeScreen();
   }
 
   async function setVideoCodec(codec: VideoCodec): Promise<void> {
@@ -312,9 +361,14 @@ export function createPeer(options: PeerOptions): Peer {
    * Changes the encodings of a sender. One change at a time: parameters that were read before
    * another change took effect are refused. False: the browser refused it.
    */
-  function edit(sender: RTCRtpSender, change: (encoding: Encoding) => void): Promise<boolean> {
+  function edit(
+    sender: RTCRtpSender,
+    change: (encoding: Encoding) => void,
+    degradationPreference?: RTCDegradationPreference,
+  ): Promise<boolean> {
     const edited = editing.then(async () => {
       const parameters = sender.getParameters();
+      if (degradationPreference) Object.assign(parameters, { degradationPreference });
       for (const encoding of parameters.encodings) change(encoding);
       try {
         await sender.setParameters(parameters);
@@ -341,6 +395,13 @@ export function createPeer(options: PeerOptions): Peer {
       if (addReceivers(pool)) negotiate();
     },
     setVideoCodec,
+    setDemand,
+    async setScreenHint(hint) {
+      screenHint = hint;
+      await shapeScreen();
+    },
+    receiverOf: (mid) =>
+      receivers.find(({ transceiver }) => transceiver.mid === mid)?.transceiver.receiver,
     resume,
     stats: () => connection.getStats(),
     close,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { readOptions } from '../options';
 import { audioCodecs, type CodecCapability, nameOf, negotiated, videoCodecs } from './codecs';
-import { cameraLayers, cameraWays } from './encodings';
+import { activeEncodings, cameraLayers, cameraWays } from './encodings';
 import { levelOf } from './level';
 
 describe('cameraLayers', () => {
@@ -49,6 +49,19 @@ describe('cameraWays', () => {
       }
     },
   );
+});
+
+describe('activeEncodings', () => {
+  it.each([
+    ['nobody said', [true, true, false], undefined, [true, true, false]],
+    ['the largest is not seen', [true, true, true], [0, 1], [true, true, false]],
+    ['one is seen that cannot be sent', [true, false, false], [0, 2], [true, false, false]],
+    ['nobody watches', [true, true, true], [], [false, false, false]],
+    ['one encoding with several layers', [true], [0, 2], [true]],
+    ['one encoding that nobody watches', [true], [], [false]],
+  ])('%s', (_, possible, layers, expected) => {
+    expect(activeEncodings(possible, layers)).toEqual(expected);
+  });
 });
 
 const h264 = (profile: string, mode: number): CodecCapability => ({
@@ -109,9 +122,12 @@ describe('videoCodecs', () => {
 });
 
 describe('audioCodecs', () => {
-  it('is Opus alone', () => {
+  it('is Opus, with older frames in each packet where the browser can do that', () => {
     const opus = { mimeType: 'audio/opus', clockRate: 48_000, channels: 2 };
-    expect(audioCodecs([{ mimeType: 'audio/PCMU', clockRate: 8_000 }, opus])).toEqual([opus]);
+    const red = { mimeType: 'audio/red', clockRate: 48_000, channels: 2 };
+    const pcmu = { mimeType: 'audio/PCMU', clockRate: 8_000 };
+    expect(audioCodecs([pcmu, opus])).toEqual([opus]);
+    expect(audioCodecs([opus, red, pcmu])).toEqual([red, opus]);
   });
 });
 

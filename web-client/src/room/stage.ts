@@ -150,6 +150,6 @@ export function viewChanges(before: View, after: View): ViewSlot[] {
   });
 }
 
-function isSameStream(a: Wanted | undefined, b: Wanted): boolean {
+export function isSameStream(a: Wanted | undefined, b: Wanted): boolean {
   return a?.participant === b.participant && a.source === b.source;
 }

@@ -1,5 +1,7 @@
 //! Transports as they come, change and go by request.
 
+use std::time::Duration;
+
 use broletto_control::{
     Codec, ConsumerSlot, ConsumerWish, Content, ControlError, Notification, ProducerId, ProducerSlot,
     Response, TransportId, TransportWish,
@@ -19,6 +21,8 @@ use crate::ufrag;
 /// 128 bits of randomness; each character has six.
 const UFRAG_RANDOM_LENGTH: usize = 12;
 const PASSWORD_LENGTH: usize = 32;
+/// Timestamps of a transport start somewhere in the first half day, which is what they can show.
+const MEDIA_TIME_MS_MAX: u64 = 12 * 60 * 60 * 1_000;
 const ICE_CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 impl Router {
@@ -54,13 +58,14 @@ impl Router {
         let answer = if known {
             let transport = self.transports.get_mut(slot).expect("a known transport has a slot");
             let before = transport.credentials().ufrag.clone();
-            let answer = transport.negotiate(&offer, &self.config.video_codecs, fresh)?;
+            let answer = transport.negotiate(&offer, producers, &self.config.video_codecs, fresh)?;
             cx.demux.remove_ufrag(&before);
             answer
         } else {
             let video_codecs = &self.config.video_codecs;
             let mut transport = WebRtc::new(id, fresh.clone(), video_codecs, cx.environment, cx.now);
-            let answer = transport.negotiate(&offer, video_codecs, fresh)?;
+            transport.media_time.0 = Duration::from_millis(cx.random.random_range(0..MEDIA_TIME_MS_MAX));
+            let answer = transport.negotiate(&offer, producers, video_codecs, fresh)?;
             self.transports.insert(transport);
             self.by_transport.insert(id, slot);
             answer
@@ -91,6 +96,7 @@ impl Router {
             .ok_or_else(|| ControlError::unknown("producer", id.0))?;
         if producer.paused != paused {
             producer.paused = paused;
+            producer.restart(cx.now);
             if paused {
                 self.speakers.silence(id);
             }
@@ -152,6 +158,7 @@ impl Router {
         for (_, producer) in self.producers.iter() {
             cx.outbox.notify(Notification::ProducerLive { producer: producer.id, live: producer.live });
         }
+        self.notify_demands(cx);
         let speakers = self.levels.clone();
         cx.outbox.notify(Notification::Speakers { router: self.id, speakers });
     }
@@ -290,9 +297,10 @@ impl Router {
                 continue;
             }
             let Some(line) = offer.line(&wished.mid) else { continue };
-            let (sequence_number, timestamp) = (cx.random.random(), cx.random.random());
+            let sequence_number = cx.random.random();
             let mid = wished.mid.as_str().into();
-            let mut consumer = Consumer::new(wished.consumer, mid, line.audio, sequence_number, timestamp);
+            let (time, since) = transport.media_time;
+            let mut consumer = Consumer::new(wished.consumer, mid, line.audio, sequence_number, time, since);
             consumer.rule = wished.rule;
             transport.consumers.push(consumer);
         }

@@ -23,14 +23,8 @@ pub(super) fn extensions() -> ExtensionMap {
 }
 
 pub(super) fn add_codecs(config: &mut CodecConfig, video_codecs: &[Codec]) {
-    let opus = FormatParams {
-        min_p_time: Some(10),
-        use_inband_fec: Some(true),
-        use_dtx: Some(true),
-        ..FormatParams::default()
-    };
-    let khz48 = Frequency::FORTY_EIGHT_KHZ;
-    config.add_config(111.into(), None, WireCodec::Opus, khz48, Some(2), opus);
+    // With redundant audio (RFC 2198). What str0m cannot say of Opus, `answer` adds.
+    config.enable_opus(true, true);
     for codec in video_codecs {
         match codec {
             // Constrained baseline first, which room systems decode, then plain baseline, which
@@ -82,7 +76,8 @@ pub(super) fn codec(codec: WireCodec) -> Option<Codec> {
 
 /// Only what the peer has in this m-line: a payload type of ours that it never accepted would be
 /// garbage to it.
-pub(super) fn payload_types(rtc: &Rtc, mid: Mid) -> PayloadTypes {
+/// `red`: whether this m-line offered redundant audio, which str0m keeps for the whole session only.
+pub(super) fn payload_types(rtc: &Rtc, mid: Mid, red: bool) -> PayloadTypes {
     let Some(media) = rtc.media(mid) else { return PayloadTypes::default() };
     let of = |wanted: WireCodec| {
         let params = rtc.codec_config().params().iter();
@@ -90,8 +85,12 @@ pub(super) fn payload_types(rtc: &Rtc, mid: Mid) -> PayloadTypes {
             .filter(|params| params.spec().codec == wanted && media.remote_pts().contains(&params.pt()));
         accepted.next().map(|params| params.pt())
     };
+    let opus = of(WireCodec::Opus);
+    let mut params = rtc.codec_config().params().iter();
+    let redundant = params.find(|params| Some(params.pt()) == opus).and_then(|params| params.red());
     PayloadTypes {
-        opus: of(WireCodec::Opus),
+        opus,
+        red: redundant.filter(|_| red),
         h264: of(WireCodec::H264),
         vp8: of(WireCodec::Vp8),
         vp9: of(WireCodec::Vp9),

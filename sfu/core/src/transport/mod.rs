@@ -2,6 +2,7 @@
 
 mod answer;
 mod codecs;
+mod loss;
 mod offer;
 mod path;
 mod ssrcs;

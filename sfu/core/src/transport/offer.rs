@@ -35,6 +35,8 @@ pub(crate) struct MediaLine {
     /// As the slots wish it, not as it was offered.
     pub sends: bool,
     pub receives: bool,
+    /// It takes or sends redundant audio (RFC 2198).
+    pub red: bool,
     /// Of a sender with simulcast, in the order of `a=simulcast`.
     pub rids: Vec<String>,
 }
@@ -95,6 +97,12 @@ pub(crate) fn codec_by_name(name: &str) -> Option<Codec> {
     }
 }
 
+/// Whether it maps a payload type to redundant audio (RFC 2198).
+pub(crate) fn is_red(line: &str) -> bool {
+    let map = line.strip_prefix("a=rtpmap:").and_then(|map| map.split_once(' '));
+    map.is_some_and(|(_, name)| name.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("red/")))
+}
+
 struct OfferedLine<'a> {
     mid: &'a str,
     audio: bool,
@@ -102,6 +110,7 @@ struct OfferedLine<'a> {
     rejected: bool,
     sends: bool,
     receives: bool,
+    red: bool,
     rids: Vec<String>,
 }
 
@@ -148,7 +157,8 @@ impl<'a> OfferedLine<'a> {
         // Each encoding has one stream and one for its retransmissions (RFC 4588).
         limit("SSRCs of an m-line", 2 * limits.encodings_max, ssrcs.len())?;
         let direction = lines.iter().find_map(|line| direction(line)).unwrap_or((true, true));
-        Ok(OfferedLine { mid, audio, rejected, sends: direction.0, receives: direction.1, rids })
+        let red = audio && lines.iter().any(|line| is_red(line));
+        Ok(OfferedLine { mid, audio, rejected, sends: direction.0, receives: direction.1, red, rids })
     }
 }
 
@@ -214,6 +224,7 @@ fn wished(
             audio: line.audio,
             sends: false,
             receives: false,
+            red: line.red,
             rids: line.rids.clone(),
         })
         .collect();

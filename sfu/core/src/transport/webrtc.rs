@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broletto_control::{Codec, ConsumerId, ControlError, TransportId, TransportState, TransportStats};
+use broletto_control::{
+    Codec, ConsumerId, ControlError, ProducerSlot, TransportId, TransportState, TransportStats,
+};
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
@@ -16,11 +18,13 @@ use str0m::{Event, IceCreds, Input, Rtc};
 
 use super::answer;
 use super::codecs::{add_codecs, codec, extensions, payload_types, takes_descriptors};
-use super::offer::Offer;
+use super::loss::IncomingLoss;
+use super::offer::{MediaLine, Offer};
 use super::path::{Path, Paths, announced, bound, candidate, wire_protocol};
 use super::ssrcs::{Role, RoleExtensions, Ssrcs};
 use super::stats::{Counters, Counts};
 use crate::allocator::ESTIMATE_START_BPS;
+use crate::capture::{CaptureClock, Report};
 use crate::consumer::{Consumer, Packet};
 use crate::demux::Kind;
 use crate::io::{Class, Limits, LocalAddress, Protocol, Received, Transmit};
@@ -53,6 +57,10 @@ const QUEUE_MAX: Duration = Duration::from_millis(250);
 /// Probes go no further beyond the estimate than this, or they would push audio out of the queues of
 /// a narrow path.
 const PROBE_FACTOR: u64 = 2;
+/// In the first seconds the estimate is a guess that probes are to replace: they go this far at
+/// least, or the first pictures would wait for what the path has had all along.
+const FIRST_DESIRED_BPS: u64 = 1_500_000;
+const FIRST_PROBES: Duration = Duration::from_secs(3);
 /// The next deadline is not nearer than this.
 const TIMER_MIN: Duration = Duration::from_micros(250);
 
@@ -106,6 +114,8 @@ pub(crate) struct WebRtc {
     pub noted_deadline: Option<Instant>,
     pub estimate_bps: Option<u64>,
     pub stats: TransportStats,
+    /// What the timestamps of all its consumers show, and when.
+    pub media_time: (Duration, Instant),
     /// Tests make the next packet panic here.
     #[cfg(test)]
     pub panic_next: bool,
@@ -113,7 +123,13 @@ pub(crate) struct WebRtc {
     credentials: IceCreds,
     fingerprint: String,
     remote_credentials: (String, String),
+    /// What each payload type carries, redundant audio included.
     codecs: [Option<Codec>; 128],
+    red: Option<Pt>,
+    /// M-lines that offered redundant audio.
+    red_mids: Vec<Mid>,
+    capture: CaptureClock,
+    incoming_loss: IncomingLoss,
     paths: Paths,
     ssrcs: Ssrcs,
     role_extensions: RoleExtensions,
@@ -130,6 +146,7 @@ pub(crate) struct WebRtc {
     poll_errors: u32,
     desired_bps: u64,
     estimate_fell_at: Option<Instant>,
+    connected_at: Option<Instant>,
     counters: Counters,
 }
 
@@ -170,6 +187,7 @@ impl WebRtc {
             noted_deadline: None,
             estimate_bps: None,
             stats: TransportStats::default(),
+            media_time: (Duration::ZERO, now),
             #[cfg(test)]
             panic_next: false,
             rtc,
@@ -177,6 +195,10 @@ impl WebRtc {
             fingerprint: String::new(),
             remote_credentials: Default::default(),
             codecs: [None; 128],
+            red: None,
+            red_mids: Vec::new(),
+            capture: CaptureClock::new(now),
+            incoming_loss: IncomingLoss::default(),
             paths: Paths::default(),
             // A stream and its retransmissions for each encoding, and the one that probes.
             ssrcs: Ssrcs::new(2 * limits.producers_max * limits.encodings_max + 1),
@@ -191,6 +213,7 @@ impl WebRtc {
             poll_errors: 0,
             desired_bps: 0,
             estimate_fell_at: None,
+            connected_at: None,
         }
     }
 
@@ -208,6 +231,7 @@ impl WebRtc {
     pub fn negotiate(
         &mut self,
         offer: &Offer,
+        producers: &[ProducerSlot],
         video_codecs: &[Codec],
         fresh: IceCreds,
     ) -> Result<String, ControlError> {
@@ -237,16 +261,25 @@ impl WebRtc {
             repaired_rid: id(Extension::RepairedRtpStreamId),
         };
         self.codecs = [None; 128];
+        self.red = None;
         for params in self.rtc.codec_config().params() {
-            self.codecs[usize::from(*params.pt()) & 127] = codec(params.spec().codec);
+            let codec = codec(params.spec().codec);
+            self.codecs[usize::from(*params.pt()) & 127] = codec;
+            if let Some(red) = params.red() {
+                self.codecs[usize::from(*red) & 127] = codec;
+                self.red = Some(red);
+            }
         }
-        Ok(answer::finish(&answer.to_sdp_string(), video_codecs, &self.credentials))
+        let is_red = |line: &&MediaLine| line.red;
+        self.red_mids = offer.lines.iter().filter(is_red).map(|line| line.mid.as_str().into()).collect();
+        Ok(answer::finish(&answer.to_sdp_string(), offer, producers, video_codecs, &self.credentials))
     }
 
     /// To be called after each negotiation, for every consumer.
     pub fn bind_consumers(&mut self) {
         for consumer in &mut self.consumers {
-            consumer.payload_types = payload_types(&self.rtc, consumer.mid);
+            let red = self.red_mids.contains(&consumer.mid);
+            consumer.payload_types = payload_types(&self.rtc, consumer.mid, red);
             consumer.takes_descriptors = takes_descriptors(&self.rtc, consumer.mid);
             let mut api = self.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(consumer.mid, None) else { continue };
@@ -262,7 +295,7 @@ impl WebRtc {
 
     /// Video codecs that the peer takes on this m-line, whichever its direction.
     pub fn video_codecs_of(&self, mid: &str) -> Vec<Codec> {
-        let payload_types = payload_types(&self.rtc, mid.into());
+        let payload_types = payload_types(&self.rtc, mid.into(), false);
         let all = [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1];
         all.into_iter().filter(|codec| payload_types.of(*codec).is_some()).collect()
     }
@@ -273,6 +306,20 @@ impl WebRtc {
 
     pub fn consumer_index(&self, id: ConsumerId) -> Option<usize> {
         self.consumers.iter().position(|consumer| consumer.id == id)
+    }
+
+    /// Whether a packet of this type carries older frames before its own (RFC 2198).
+    pub fn is_redundant(&self, payload_type: Pt) -> bool {
+        self.red == Some(payload_type)
+    }
+
+    /// When the media of a packet of this peer was captured, by our clock.
+    pub fn captured_at(&mut self, packet: &RtpPacket) -> Instant {
+        let report = packet
+            .last_sender_info
+            .map(|info| Report { time: info.ntp_time, timestamp: info.rtp_time.numer() as u32 });
+        let clock_rate = packet.time.frequency().get();
+        self.capture.captured_at(report, packet.header.timestamp, clock_rate, packet.timestamp)
     }
 
     /// The m-line and rid that an incoming stream belongs to.
@@ -363,8 +410,11 @@ impl WebRtc {
     }
 
     /// str0m handed out a packet, so the datagram that came is authentic.
-    fn prove_ssrc(&mut self, main: Ssrc, now: Instant) {
+    fn prove_ssrc(&mut self, main: Ssrc, sequence_number: u64, now: Instant) {
         let Some(ssrc) = self.arriving.take() else { return };
+        if *main == ssrc {
+            self.incoming_loss.note(main, sequence_number);
+        }
         if let Some((mid, rid)) = self.origin_of(main) {
             self.ssrcs.prove(ssrc, Role { mid, rid, repairs: *main != ssrc }, now);
         }
@@ -469,7 +519,7 @@ impl WebRtc {
         match event {
             Event::RtpPacket(packet) => {
                 self.poll_errors = 0;
-                self.prove_ssrc(packet.header.ssrc, now);
+                self.prove_ssrc(packet.header.ssrc, *packet.seq_no, now);
                 self.packet_expected = false;
                 events.push(TransportEvent::Packet(Box::new(packet)));
             }
@@ -477,14 +527,18 @@ impl WebRtc {
             Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
                 let estimate_bps = estimate.as_u64();
                 let before = self.estimate_bps.replace(estimate_bps);
-                if before.is_some_and(|before| estimate_bps < before / 10 * 9) {
+                let is_guess = self.begins(now);
+                if !is_guess && before.is_some_and(|before| estimate_bps < before / 10 * 9) {
                     self.estimate_fell_at = Some(now);
                 }
                 if before.is_none_or(|before| estimate_bps < before) {
                     events.push(TransportEvent::EstimateFell);
                 }
             }
-            Event::Connected => events.push(TransportEvent::Connected),
+            Event::Connected => {
+                self.connected_at.get_or_insert(now);
+                events.push(TransportEvent::Connected);
+            }
             Event::MediaEgressStats(media) => {
                 let counts = Counts { nacks: media.nacks, plis: media.plis + media.firs };
                 self.counters.note(media.mid, media.rid, true, counts);
@@ -496,6 +550,7 @@ impl WebRtc {
             Event::PeerStats(peer) => {
                 self.stats.rtt_ms = peer.rtt.map(|rtt| rtt.as_secs_f32() * 1000.0);
                 self.stats.loss_out = peer.egress_loss_fraction;
+                self.stats.loss_in = self.incoming_loss.take();
                 events.push(TransportEvent::Stats);
             }
             Event::Closed => self.fail("the peer closed the DTLS connection"),
@@ -567,6 +622,11 @@ impl WebRtc {
         self.estimate_bps.map(|estimate_bps| (estimate_bps as f64 * share) as u64)
     }
 
+    /// Whether what its path carries is only being found out.
+    fn begins(&self, now: Instant) -> bool {
+        self.connected_at.is_none_or(|at| now.saturating_duration_since(at) < FIRST_PROBES)
+    }
+
     fn estimate_fell_lately(&self, now: Instant) -> bool {
         self.estimate_fell_at.is_some_and(|at| now.saturating_duration_since(at) < FALL_LASTS)
     }
@@ -591,6 +651,10 @@ impl WebRtc {
     /// How much is worth probing for. Each rise makes str0m probe at once, and what is wished for
     /// moves with every frame: only a step that matters counts, and none while the path narrows.
     pub fn set_desired(&mut self, desired_bps: u64, now: Instant) {
+        let desired_bps = match self.begins(now) && desired_bps > 0 {
+            true => desired_bps.max(FIRST_DESIRED_BPS),
+            false => desired_bps,
+        };
         let known_bps = self.desired_bps.max(self.estimate_bps.unwrap_or(0));
         let narrows = self.estimate_fell_lately(now);
         let ceiling_bps = if narrows {

@@ -85,6 +85,18 @@ pub fn audio(publisher: u16, frame: u32) -> Vec<u8> {
     payload
 }
 
+/// As [`audio`], behind the frame before it (RFC 2198).
+pub fn redundant(payload_type: u8, publisher: u16, frame: u32) -> Vec<u8> {
+    let older = audio(publisher, frame - 1);
+    let length = (older.len() as u16).to_be_bytes();
+    // A frame is 960 ticks; they are above the two highest bits of the length.
+    let offset = (960_u16 << 2).to_be_bytes();
+    let mut payload = vec![0x80 | payload_type, offset[0], offset[1] | length[0], length[1], payload_type];
+    payload.extend(older);
+    payload.extend(audio(publisher, frame));
+    payload
+}
+
 fn vp8(picture: Picture, bytes: usize, stamp: Stamp) -> Vec<Vec<u8>> {
     let packets = bytes.div_ceil(PAYLOAD_BYTES_MAX).max(1);
     (0..packets)

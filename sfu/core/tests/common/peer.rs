@@ -61,6 +61,10 @@ pub struct Plan {
     pub down: LinkConfig,
     /// Video codecs of the peer.
     pub codecs: Vec<Codec>,
+    /// It sends and takes redundant audio (RFC 2198).
+    pub red: bool,
+    /// What its encoders need from capture to packet: voice, and picture.
+    pub encoding: (Duration, Duration),
 }
 
 impl Default for Plan {
@@ -74,6 +78,8 @@ impl Default for Plan {
             up: link,
             down: link,
             codecs: vec![Codec::Vp8, Codec::H264],
+            red: false,
+            encoding: (Duration::ZERO, Duration::ZERO),
         }
     }
 }
@@ -113,6 +119,8 @@ pub struct Peer {
     /// Level of the microphone in -dBov; None: nothing is sent.
     pub voice: Option<u8>,
     pub camera_on: bool,
+    /// Encodings that it does not send though it could, by index.
+    pub resting: Vec<usize>,
     pub camera_codec: Codec,
     /// Its feedback tells nothing of its path: what is sent to it counts as received at once, or all
     /// together whenever so much time has passed. What the path does to it is only measured.
@@ -151,7 +159,7 @@ struct Encoder {
 impl Peer {
     /// `first` is where sequence numbers start.
     pub fn new(transport: TransportId, index: u16, plan: Plan, first: u16, seed: u64, now: Instant) -> Self {
-        let mut config = Rtc::builder().set_rtp_mode(true).clear_codecs().enable_opus(true, false);
+        let mut config = Rtc::builder().set_rtp_mode(true).clear_codecs().enable_opus(true, plan.red);
         for codec in &plan.codecs {
             config = match codec {
                 Codec::Vp8 => config.enable_vp8(true),
@@ -192,6 +200,7 @@ impl Peer {
             key_frames_asked: vec![0; camera.len()],
             voice: Some(40),
             camera_on: true,
+            resting: Vec::new(),
             camera_codec: plan.camera.as_ref().map_or(Codec::Vp8, |camera| camera.codec),
             lie: None,
             held: Vec::new(),
@@ -371,6 +380,13 @@ impl Peer {
         fitting.next().map(|params| params.pt())
     }
 
+    /// The payload type of redundant audio, if the far side takes it.
+    fn redundant(&self, mid: Mid, opus: Pt) -> Option<Pt> {
+        self.rtc.media(mid)?;
+        let mut params = self.rtc.codec_config().params().iter();
+        params.find(|params| params.pt() == opus).filter(|_| self.plan.red)?.red()
+    }
+
     fn speak(&mut self, now: Instant) {
         while self.audio_at <= now {
             let at = self.audio_at;
@@ -385,12 +401,17 @@ impl Peer {
                 voice_activity: Some(level < 60),
                 ..ExtensionValues::default()
             };
+            let payload = media::audio(self.index, self.audio_frame);
+            let (payload_type, payload) = match self.redundant(mid, payload_type) {
+                Some(red) => (red, media::redundant(*payload_type, self.index, self.audio_frame)),
+                None => (payload_type, payload),
+            };
             let packet = RtpWrite::new(
                 payload_type,
                 sequence_number.into(),
                 timestamp_first(self.audio_first).wrapping_add(self.audio_frame * 960),
-                at,
-                media::audio(self.index, self.audio_frame),
+                at.checked_sub(self.plan.encoding.0).unwrap_or(at),
+                payload,
             );
             let mut api = self.rtc.direct_api();
             let stream = api.stream_tx_by_mid(mid, None).expect("what was offered has a stream");
@@ -411,6 +432,12 @@ impl Peer {
         let Some(payload_type) = self.payload_type(mid, codec) else { return };
         let interval = Duration::from_secs(1) / camera.frames_per_second;
         for (layer, encoder) in self.camera.iter_mut().enumerate() {
+            if self.resting.contains(&layer) {
+                encoder.next_at = encoder.next_at.max(now + interval);
+                // An encoder that starts anew starts with a key frame.
+                encoder.key_frame_wanted = true;
+                continue;
+            }
             while encoder.next_at <= now {
                 if encoder.picture.codec != codec {
                     encoder.picture.codec = codec;
@@ -437,7 +464,9 @@ impl Peer {
                 for (index, payload) in payloads.into_iter().enumerate() {
                     encoder.sequence_number += 1;
                     let (number, time) = (encoder.sequence_number.into(), encoder.timestamp);
-                    let packet = RtpWrite::new(payload_type, number, time, encoder.next_at, payload);
+                    let captured =
+                        encoder.next_at.checked_sub(self.plan.encoding.1).unwrap_or(encoder.next_at);
+                    let packet = RtpWrite::new(payload_type, number, time, captured, payload);
                     stream.write_rtp(packet.marker(index == last).nackable(true));
                 }
                 encoder.next_at += interval;

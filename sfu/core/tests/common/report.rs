@@ -1,6 +1,6 @@
 //! What a receiver got in one slot, and whether a decoder could show it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use broletto_control::Codec;
 use str0m::rtp::RtpPacket;
@@ -19,6 +19,9 @@ pub struct Arrival {
     /// None: without a payload.
     pub stamp: Option<Stamp>,
     pub at: Instant,
+    pub bytes: usize,
+    /// Of the last sender report: its time, and the timestamp that belongs to it.
+    pub report: Option<(SystemTime, u32)>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -48,12 +51,18 @@ impl Received {
             picture_id: is_vp8.then(|| u16::from_be_bytes([packet.payload[2] & 0x7f, packet.payload[3]])),
             stamp,
             at,
+            bytes: packet.payload.len(),
+            report: packet.last_sender_info.map(|info| (info.ntp_time, info.rtp_time.numer() as u32)),
         });
     }
 
     /// What came until now does not matter any more.
     pub fn forget(&mut self) {
         *self = Received { arrivals: Vec::new(), goes_on: !self.arrivals.is_empty() || self.goes_on };
+    }
+
+    pub fn arrivals(&self) -> &[Arrival] {
+        &self.arrivals
     }
 
     pub fn packets(&self) -> usize {

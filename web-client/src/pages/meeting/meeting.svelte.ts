@@ -5,7 +5,10 @@ import type { TextKey } from '../../i18n/texts';
 import type { LocalMedia } from '../../media/local.svelte';
 import type { Peer, ReceivingSlot } from '../../media/peer';
 import { createPeer } from '../../media/peer';
+import type { SyncSlot } from '../../media/sync';
+import { keepInSync } from '../../media/sync';
 import type { PageOptions } from '../../options';
+import { preferences } from '../../preferences.svelte';
 import type {
   Allowed,
   ClientMessage,
@@ -29,7 +32,7 @@ import { maySend } from '../../room/rights';
 import type { Room } from '../../room/room';
 import { NO_ROOM, participantOf, roomAfter } from '../../room/room';
 import type { View, Wanted } from '../../room/stage';
-import { viewAfter, viewChanges } from '../../room/stage';
+import { isSameStream, viewAfter, viewChanges } from '../../room/stage';
 import { remember, remembered } from '../../storage';
 import { Conversation } from './conversation.svelte';
 
@@ -78,6 +81,7 @@ export class Meeting {
   readonly #options: MeetingOptions;
   readonly #session: Session;
   readonly #stopListening: () => void;
+  readonly #stopSyncing: () => void;
   readonly #audio = new Set<HTMLMediaElement>();
   #peer: Peer | undefined;
   #iceServers: IceServer[] = [];
@@ -95,6 +99,10 @@ export class Meeting {
     this.#options = options;
     const { code, name, token, local } = options;
     this.#stopListening = local.onChange((source) => this.#sourceChanged(source));
+    this.#stopSyncing = keepInSync(
+      () => this.#playing(),
+      (mid) => this.#peer?.receiverOf(mid),
+    );
     this.#session = openSession({
       url: sessionUrl(location),
       join: token === undefined ? { room: code, name } : { token, name },
@@ -123,7 +131,10 @@ export class Meeting {
     this.#shown = wanted;
     this.#limit();
     this.#growPool();
-    this.#sendViewIn(VIEW_DELAY_MS);
+    // Somebody new is waited for; another size of somebody shown can rest a moment.
+    const shown = [...this.#view.values()];
+    const isShown = (want: Wanted) => shown.some((one) => one && isSameStream(one, want));
+    this.#sendViewIn(wanted.every(isShown) ? VIEW_DELAY_MS : 0);
   }
 
   setDataMode(mode: DataMode): void {
@@ -170,6 +181,7 @@ export class Meeting {
       },
     });
     this.#peer = peer;
+    void peer.setScreenHint(preferences.screenHint);
     for (const source of SOURCES) void peer.setTrack(source, local.track(source));
   }
 
@@ -261,7 +273,8 @@ export class Meeting {
       case 'reaction':
         return this.#reacted(event.participant, event.reaction);
       case 'demand':
-        return this.#peer?.setDemand?.(event.source, event.layers);
+        void this.#peer?.setDemand(event.source, event.layers);
+        return;
       case 'ended':
         return this.#close();
       default:
@@ -275,7 +288,9 @@ export class Meeting {
 
   #sourceChanged(source: Source): void {
     // Not waited for: a connection that is closed meanwhile would keep the others from being told.
-    void this.#peer?.setTrack(source, this.#options.local.track(source));
+    const { local } = this.#options;
+    if (source === 'screen') void this.#peer?.setScreenHint(preferences.screenHint);
+    void this.#peer?.setTrack(source, local.track(source));
     this.#publish();
   }
 
@@ -390,6 +405,14 @@ export class Meeting {
     this.#wanted = limited(this.#shown, this.dataMode, spoke, this.#wanted, speaking);
   }
 
+  /** What each slot plays. */
+  #playing(): SyncSlot[] {
+    return this.slots.flatMap(({ mid, kind }) => {
+      const shows = this.room.slots.get(mid);
+      return shows ? [{ mid, kind, ...shows }] : [];
+    });
+  }
+
   #growPool(): void {
     this.#peer?.growPool({ audio: 0, video: this.#videoSlots(this.#wanted.length) });
   }
@@ -401,6 +424,7 @@ export class Meeting {
 
   #close(): void {
     this.#stopListening();
+    this.#stopSyncing();
     clearTimeout(this.#viewTimer);
     for (const timer of [...this.#reactionTimers.values(), ...this.#noticeTimers]) {
       clearTimeout(timer);

@@ -1,0 +1,114 @@
+//! Redundant audio (RFC 2198): a packet carries its frame and, before it, frames that were sent
+//! already, so that a loss is made good by the packet after it.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//! |1| block PT    |  timestamp offset         |   block length    |  for each older frame
+//! |0| block PT    |                                                  for the frame itself
+//! |  older frames, then the frame itself ...
+//! ```
+
+/// Browsers put one or two older frames in.
+const BLOCKS_MAX: usize = 16;
+
+/// A payload that is well formed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redundant {
+    /// Headers of older frames.
+    older: usize,
+    /// Where the frame itself begins.
+    primary: usize,
+}
+
+impl Redundant {
+    /// None: the payload is not what RFC 2198 allows, or holds frames of different formats.
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        let (mut older, mut lengths) = (0, 0);
+        loop {
+            let header = payload.get(4 * older..)?;
+            let first = *header.first()?;
+            if first & 0x7f != payload[0] & 0x7f {
+                return None;
+            }
+            if first & 0x80 == 0 {
+                break;
+            }
+            let [_, _, high, low] = *header.first_chunk()?;
+            lengths += usize::from(u16::from_be_bytes([high & 0x03, low]));
+            older += 1;
+            if older > BLOCKS_MAX {
+                return None;
+            }
+        }
+        let primary = 4 * older + 1 + lengths;
+        (primary <= payload.len()).then_some(Redundant { older, primary })
+    }
+
+    /// The frame itself.
+    pub fn primary<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
+        &payload[self.primary..]
+    }
+
+    /// The payload with another payload type for its frames. None: it has that one already.
+    pub fn retyped(&self, payload: &[u8], payload_type: u8) -> Option<Vec<u8>> {
+        if payload[0] & 0x7f == payload_type {
+            return None;
+        }
+        let mut retyped = payload.to_vec();
+        for header in 0..=self.older {
+            retyped[4 * header] = retyped[4 * header] & 0x80 | payload_type & 0x7f;
+        }
+        Some(retyped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Two older frames of 2 bytes and 1, and one of 3.
+    const PAYLOAD: [u8; 15] = [0x80 | 111, 0x1e, 0, 2, 0x80 | 111, 0x0f, 0, 1, 111, 1, 2, 3, 4, 5, 6];
+
+    #[test]
+    fn the_frame_itself_comes_last() {
+        let red = Redundant::parse(&PAYLOAD).expect("it is well formed");
+        assert_eq!(red.primary(&PAYLOAD), [4, 5, 6]);
+        let alone = [111, 9];
+        assert_eq!(Redundant::parse(&alone).map(|red| red.primary(&alone).to_vec()), Some(vec![9]));
+    }
+
+    #[test]
+    fn only_the_payload_types_change() {
+        let red = Redundant::parse(&PAYLOAD).expect("it is well formed");
+        assert_eq!(red.retyped(&PAYLOAD, 111), None);
+        let retyped = red.retyped(&PAYLOAD, 96).expect("it was another");
+        assert_eq!([retyped[0], retyped[4], retyped[8]], [0x80 | 96, 0x80 | 96, 96]);
+        let back = Redundant::parse(&retyped).and_then(|red| red.retyped(&retyped, 111));
+        assert_eq!(back.as_deref(), Some(&PAYLOAD[..]));
+    }
+
+    #[test]
+    fn what_is_cut_short_or_mixed_is_refused() {
+        for length in 0..12 {
+            assert_eq!(Redundant::parse(&PAYLOAD[..length]), None, "{length} bytes");
+        }
+        let mut mixed = PAYLOAD;
+        mixed[4] = 0x80 | 13;
+        assert_eq!(Redundant::parse(&mixed), None);
+        assert_eq!(Redundant::parse(&[0x80 | 111; 200]), None, "headers without end");
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_panics(payload in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Some(red) = Redundant::parse(&payload) {
+                prop_assert!(red.primary(&payload).len() < payload.len());
+                if let Some(retyped) = red.retyped(&payload, 96) {
+                    prop_assert_eq!(Redundant::parse(&retyped).expect("as before"), red);
+                }
+            }
+        }
+    }
+}
