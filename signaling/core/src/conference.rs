@@ -18,7 +18,7 @@ use crate::error::ClientError;
 use crate::io::message_name;
 use crate::limiter::{Allowance, Sources};
 use crate::out::{Link, Out};
-use crate::participant::{Participant, Presence};
+use crate::participant::{Participant, Presence, ReplyTo};
 use crate::room::Room;
 use crate::state::{self, ParticipantRecord, Record, RoomRecord};
 use crate::{Config, ConnectionId, Event, Leave, Now, OpenToken, Output, Refusal, RoomEnd, Totals};
@@ -59,6 +59,8 @@ pub struct Conference {
     /// In all rooms.
     pub(crate) participants: usize,
     pub(crate) timers: BTreeSet<(Instant, Timer)>,
+    /// Sessions over HTTP whose media was lost; empty between inputs.
+    pub(crate) leaving: Vec<Seat>,
 }
 
 /// A participant's place.
@@ -138,6 +140,7 @@ impl Conference {
             rooms_live: 0,
             participants: 0,
             timers: BTreeSet::new(),
+            leaving: Vec::new(),
             config,
         };
         for record in rooms {
@@ -175,9 +178,13 @@ impl Conference {
 
     fn restore_participant(&mut self, record: ParticipantRecord, now: Now) {
         let ParticipantRecord { room, id, name, kind, role, publishing, resume_hash, .. } = record;
-        let (former_hash, media) = (record.former_hash, record.media);
+        let (former_hash, media, http) = (record.former_hash, record.media, record.http);
         // The room may have been removed just before the process ended.
         let Some(home) = self.rooms.get_mut(&room) else { return };
+        if http.is_some() && media.is_none() {
+            // Its offer was not answered: nobody knows of the session.
+            return self.out.remove(state::participant_key(home, id));
+        }
         let seat = Seat { room, participant: id };
         let until = now.instant + self.config.resume_grace;
         self.timers.insert((until, Timer::Resume(seat.clone())));
@@ -197,6 +204,7 @@ impl Conference {
             resume_hash,
             former_hash,
             presence,
+            http,
             media: None,
             offering: None,
         };
@@ -293,7 +301,7 @@ impl Conference {
             }
             ClientMessage::Offer { sdp, fresh, send, receive } => {
                 let seat = self.seat(connection)?;
-                self.offer(&seat, id, sdp, fresh, send, receive, now)
+                self.offer(&seat, ReplyTo::Message(id), sdp, fresh, send, receive, now)
             }
             ClientMessage::Publish { publishing } => {
                 let seat = self.seat(connection)?;
@@ -389,6 +397,7 @@ impl Conference {
                 }
             }
         }
+        self.see_off(now);
     }
 
     fn check_silence(&mut self, connection: ConnectionId, now: Now) {

@@ -56,6 +56,7 @@ impl Conference {
             resume_hash: String::new(),
             former_hash: None,
             presence: Presence::Connected(connection),
+            http: None,
             media: None,
             offering: None,
         };
@@ -140,7 +141,10 @@ impl Conference {
     ) -> Result<Reply, ClientError> {
         self.check_newcomer(connection, version)?;
         let hash = chance::hash(secret);
-        let Some(seat) = self.resumable.get(&hash).cloned() else {
+        let seat = self.resumable.get(&hash).cloned();
+        // A session over HTTP has no WebSocket to come back on.
+        let by_socket = |seat: &Seat| self.participant(seat).is_some_and(|one| one.http.is_none());
+        let Some(seat) = seat.filter(by_socket) else {
             self.out.event(Event::Refused { why: Refusal::NotResumable });
             return Err(ClientError::new(ErrorCode::NotResumable, "unknown, used or expired: join again"));
         };
@@ -236,6 +240,7 @@ impl Conference {
         let message = ServerMessage::ParticipantChanged { participant: participant.public() };
         let except = if everyone { None } else { Some(seat.participant) };
         self.out.broadcast(room, except, &message);
+        self.direct_watchers(&seat.room);
     }
 
     pub(crate) fn remove_participant(&mut self, seat: &Seat, how: Leave, now: Now) {
@@ -259,6 +264,8 @@ impl Conference {
         self.out.broadcast(room, None, &ServerMessage::ParticipantLeft { participant: gone });
         self.out.remove(state::participant_key(room, seat.participant));
         self.out.event(Event::ParticipantLeft { how });
+        self.direct_watchers(&seat.room);
+        let Some(room) = self.rooms.get_mut(&seat.room) else { return };
         if !room.participants.is_empty() {
             return self.refresh_codec(&seat.room);
         }

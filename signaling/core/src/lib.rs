@@ -11,6 +11,7 @@ mod join;
 mod media;
 mod node;
 mod rest;
+mod whip;
 
 // What the tables hold.
 mod participant;
@@ -21,6 +22,7 @@ mod codec_policy;
 mod ice;
 mod pool;
 mod roles;
+mod sdp;
 mod token;
 
 // What the decisions stand on.
@@ -38,6 +40,7 @@ pub use io::{Config, ConnectionId, Event, Leave, Limits, Now, Output, Refusal, R
 pub use rest::{NewRoom, RestError};
 pub use roles::Grant;
 pub use token::{Audience, Claims, OpenToken, TokenError, grant};
+pub use whip::{Door, HttpRequestId, NewSession, SessionError, SessionPatch, SessionReply};
 
 /// The tenant of everything, until there are others.
 pub const TENANT_DEFAULT: &str = "default";

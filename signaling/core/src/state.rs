@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::participant::{Media, Participant};
 use crate::room::Room;
+use crate::whip::HttpSession;
 
 const VERSION: u32 = 1;
 pub(crate) const EPOCH_KEY: &str = "instance/epoch";
@@ -45,6 +46,8 @@ pub(crate) struct ParticipantRecord {
     pub(crate) resume_hash: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) former_hash: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) http: Option<HttpSession>,
     pub(crate) media: Option<Media>,
 }
 
@@ -95,6 +98,7 @@ pub(crate) fn participant_value(room: &Room, participant: &Participant) -> Strin
         publishing: participant.publishing,
         resume_hash: participant.resume_hash.clone(),
         former_hash: participant.former_hash.clone(),
+        http: participant.http.clone(),
         media: participant.media.clone(),
     })
 }
