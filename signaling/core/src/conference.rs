@@ -1,5 +1,5 @@
 //! All rooms of this instance: the tables, and the way in of every input. What the inputs mean
-//! stands in `join`, `media`, `node` and `rest`.
+//! stands in `join`, `lobby`, `media`, `moderation`, `presence`, `chat`, `node` and `rest`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -14,9 +14,11 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use thiserror::Error;
 
+use crate::chat::Chat;
 use crate::error::ClientError;
 use crate::io::message_name;
-use crate::limiter::{Allowance, Sources};
+use crate::join::Newcomer;
+use crate::limiter::{Allowance, Pace, Sources};
 use crate::out::{Link, Out};
 use crate::participant::{Participant, Presence, ReplyTo};
 use crate::room::Room;
@@ -58,6 +60,8 @@ pub struct Conference {
     pub(crate) rooms_live: usize,
     /// In all rooms.
     pub(crate) participants: usize,
+    /// In all lobbies.
+    pub(crate) waiting: usize,
     pub(crate) timers: BTreeSet<(Instant, Timer)>,
     /// Sessions over HTTP whose media was lost; empty between inputs.
     pub(crate) leaving: Vec<Seat>,
@@ -77,6 +81,8 @@ pub(crate) struct Connection {
     allowance: Allowance,
     malformed: u32,
     pub(crate) seat: Option<Seat>,
+    /// Its place in a lobby: the seat that it gets when it is admitted.
+    pub(crate) waiting: Option<Seat>,
     /// It resumed, and nothing was heard since that shows that the client has the new secret.
     pub(crate) resumed: bool,
 }
@@ -92,6 +98,10 @@ pub(crate) enum Timer {
     Offer(Seat),
     /// Nobody has used the room for long.
     RoomUnused(String),
+    /// The room's moderators are told who waits.
+    Lobby(String),
+    /// The room is told of networks that became better or worse.
+    Quality(String),
 }
 
 /// What a handled message is answered with.
@@ -139,6 +149,7 @@ impl Conference {
             sources: Sources::new(config.limits.sources_max),
             rooms_live: 0,
             participants: 0,
+            waiting: 0,
             timers: BTreeSet::new(),
             leaving: Vec::new(),
             config,
@@ -156,6 +167,7 @@ impl Conference {
     fn restore_room(&mut self, record: RoomRecord) {
         let RoomRecord { tenant, id, code, title, video_codecs, router, joined, empty_since_unix_s, .. } =
             record;
+        let RoomRecord { lobby, locked, allowed, spotlight, .. } = record;
         let Some(&video_codec) = video_codecs.first() else { return };
         self.codes.insert(code.clone(), id.clone());
         let room = Room {
@@ -171,6 +183,14 @@ impl Conference {
             empty_since_unix_s,
             unused_at: None,
             participants: BTreeMap::new(),
+            lobby,
+            locked,
+            allowed,
+            spotlight,
+            waiting: BTreeMap::new(),
+            lobby_pace: Pace::default(),
+            quality_pace: Pace::default(),
+            chat: Chat::default(),
             producers: HashMap::new(),
         };
         self.rooms.insert(id, room);
@@ -178,7 +198,7 @@ impl Conference {
 
     fn restore_participant(&mut self, record: ParticipantRecord, now: Now) {
         let ParticipantRecord { room, id, name, kind, role, publishing, resume_hash, .. } = record;
-        let (former_hash, media, http) = (record.former_hash, record.media, record.http);
+        let (former_hash, media, http, hand) = (record.former_hash, record.media, record.http, record.hand);
         // The room may have been removed just before the process ended.
         let Some(home) = self.rooms.get_mut(&room) else { return };
         if http.is_some() && media.is_none() {
@@ -195,18 +215,14 @@ impl Conference {
             self.transports.insert(media.transport, seat);
         }
         let presence = Presence::Awaited(until);
+        let newcomer = Newcomer { name, kind, role };
         let participant = Participant {
-            id,
-            name,
-            kind,
-            role,
             publishing,
+            hand,
             resume_hash,
             former_hash,
-            presence,
             http,
-            media: None,
-            offering: None,
+            ..Participant::new(id, newcomer, presence)
         };
         home.joined = true;
         home.participants.insert(id, participant);
@@ -216,11 +232,13 @@ impl Conference {
 
     fn start_restored_rooms(&mut self, now: Now) {
         for room in self.rooms.values_mut() {
+            // Who left just before the process ended.
+            room.spotlight.retain(|id| room.participants.contains_key(id));
             if !room.participants.is_empty() {
                 self.rooms_live += 1;
             } else {
                 room.router = None;
-                let empty_for = Duration::from_secs(now.unix_s.saturating_sub(room.empty_since_unix_s));
+                let empty_for = Duration::from_secs(now.unix_s().saturating_sub(room.empty_since_unix_s));
                 let lifetime = match room.joined {
                     true => self.config.room_lifetime,
                     false => self.config.unjoined_room_lifetime,
@@ -250,6 +268,7 @@ impl Conference {
             allowance: Allowance::new(now.instant),
             malformed: 0,
             seat: None,
+            waiting: None,
             resumed: false,
         };
         self.connections.insert(connection, link);
@@ -296,8 +315,11 @@ impl Conference {
             ClientMessage::Join { version, room, token, name } => {
                 self.join(connection, version, room, token, name, now)
             }
-            ClientMessage::Resume { version, resume, chat_after: _ } => {
-                self.resume(connection, version, &resume, now)
+            ClientMessage::Resume { version, resume, chat_after } => {
+                let joined = self.resume(connection, version, &resume, now)?;
+                self.out.tell(connection, Some(id), joined);
+                self.chat_again(connection, chat_after);
+                Ok(Reply::Elsewhere)
             }
             ClientMessage::Offer { sdp, fresh, send, receive } => {
                 let seat = self.seat(connection)?;
@@ -312,32 +334,71 @@ impl Conference {
                 self.view(&seat, slots)
             }
             ClientMessage::Leave {} => {
-                let seat = self.seat(connection)?;
+                let waiting = self.connections.get_mut(&connection).and_then(|link| link.waiting.take());
+                let seat = if waiting.is_none() { Some(self.seat(connection)?) } else { None };
                 self.out.tell(connection, Some(id), ServerMessage::Ok);
                 self.close(connection, ClosedReason::Left);
-                self.remove_participant(&seat, Leave::Asked, now);
+                self.stop_waiting(waiting, now);
+                if let Some(seat) = seat {
+                    self.remove_participant(&seat, Leave::Asked, now);
+                }
                 Ok(Reply::Elsewhere)
             }
             ClientMessage::Ping {} => Ok(Reply::Now(Box::new(ServerMessage::Pong))),
-            ClientMessage::Text { .. }
-            | ClientMessage::Hand { .. }
-            | ClientMessage::React { .. }
-            | ClientMessage::Chat { .. }
-            | ClientMessage::Admit { .. }
-            | ClientMessage::Refuse { .. }
-            | ClientMessage::Mute { .. }
-            | ClientMessage::RemoveParticipant { .. }
-            | ClientMessage::SetRole { .. }
-            | ClientMessage::Spotlight { .. }
-            | ClientMessage::SetRoom { .. } => {
-                Err(ClientError::invalid("type", "this is reserved for a later version"))
+            ClientMessage::Text { text, done } => {
+                let seat = self.seat(connection)?;
+                self.text_line(&seat, text, done)
+            }
+            ClientMessage::Hand { raised, participant } => {
+                let seat = self.seat(connection)?;
+                self.hand(&seat, raised, participant)
+            }
+            ClientMessage::React { reaction } => {
+                let seat = self.seat(connection)?;
+                self.react(&seat, reaction)
+            }
+            ClientMessage::Chat { text, to } => {
+                let seat = self.seat(connection)?;
+                self.chat(&seat, text, to, now)
+            }
+            ClientMessage::Admit { waiting } => {
+                let seat = self.seat(connection)?;
+                self.let_in(&seat, &waiting, now)
+            }
+            ClientMessage::Refuse { waiting } => {
+                let seat = self.seat(connection)?;
+                self.turn_away(&seat, &waiting, now)
+            }
+            ClientMessage::Mute { participants, sources } => {
+                let seat = self.seat(connection)?;
+                self.mute(&seat, &participants, &sources)
+            }
+            ClientMessage::RemoveParticipant { participant } => {
+                let seat = self.seat(connection)?;
+                self.expel(&seat, &participant, now)
+            }
+            ClientMessage::SetRole { participant, role } => {
+                let seat = self.seat(connection)?;
+                self.set_role(&seat, &participant, role)
+            }
+            ClientMessage::Spotlight { participants } => {
+                let seat = self.seat(connection)?;
+                self.put_in_front(&seat, &participants)
+            }
+            ClientMessage::SetRoom { lobby, locked, allowed } => {
+                let seat = self.seat(connection)?;
+                self.set_room(&seat, lobby, locked, allowed, now)
             }
         }
     }
 
     fn seat(&self, connection: ConnectionId) -> Result<Seat, ClientError> {
-        let seat = self.connections.get(&connection).and_then(|link| link.seat.clone());
-        seat.ok_or_else(|| ClientError::new(ErrorCode::State, "join or resume first"))
+        let link = self.connections.get(&connection);
+        link.and_then(|link| link.seat.clone()).ok_or_else(|| {
+            let waits = link.is_some_and(|link| link.waiting.is_some());
+            let message = if waits { "wait until a moderator admits you" } else { "join or resume first" };
+            ClientError::new(ErrorCode::State, message)
+        })
     }
 
     fn malformed(&mut self, connection: ConnectionId, error: ParseError, now: Now) {
@@ -357,22 +418,29 @@ impl Conference {
     /// Ends the WebSocket of a client that broke the protocol. Its participant may resume.
     fn break_off(&mut self, connection: ConnectionId, reply_to: Option<u64>, error: ClientError, now: Now) {
         self.out.tell(connection, reply_to, error.into_message());
-        let seat = self.close(connection, ClosedReason::Protocol);
-        self.detach(seat, now);
+        let link = self.close(connection, ClosedReason::Protocol);
+        self.ended(link, now);
     }
 
-    /// Says the last message on a WebSocket; gives the seat that it leaves.
-    pub(crate) fn close(&mut self, connection: ConnectionId, reason: ClosedReason) -> Option<Seat> {
+    /// Says the last message on a WebSocket; gives what was known of it.
+    pub(crate) fn close(&mut self, connection: ConnectionId, reason: ClosedReason) -> Option<Connection> {
         let link = self.connections.remove(&connection)?;
         self.out.tell(connection, None, ServerMessage::Closed { reason });
         self.out.close_client(connection);
-        link.seat
+        Some(link)
+    }
+
+    /// A participant may come back on another WebSocket; who waits loses the place.
+    fn ended(&mut self, link: Option<Connection>, now: Now) {
+        let Some(link) = link else { return };
+        self.stop_waiting(link.waiting, now);
+        self.detach(link.seat, now);
     }
 
     /// The WebSocket is gone.
     pub fn handle_disconnected(&mut self, connection: ConnectionId, now: Now) {
-        let Some(link) = self.connections.remove(&connection) else { return };
-        self.detach(link.seat, now);
+        let link = self.connections.remove(&connection);
+        self.ended(link, now);
     }
 
     pub fn handle_timeout(&mut self, now: Now) {
@@ -395,6 +463,8 @@ impl Conference {
                         self.remove_room(&room, RoomEnd::Unused, now);
                     }
                 }
+                Timer::Lobby(room) => self.lobby_due(&room, now),
+                Timer::Quality(room) => self.quality_due(&room, now),
             }
         }
         self.see_off(now);
@@ -402,7 +472,7 @@ impl Conference {
 
     fn check_silence(&mut self, connection: ConnectionId, now: Now) {
         let Some(link) = self.connections.get(&connection) else { return };
-        let until = match link.seat {
+        let until = match link.seat.as_ref().or(link.waiting.as_ref()) {
             Some(_) => link.heard_at + SILENCE_MAX,
             None => link.opened_at + JOIN_WITHIN,
         };
@@ -410,8 +480,8 @@ impl Conference {
             self.timers.insert((until, Timer::Silence(connection)));
             return;
         }
-        let seat = self.close(connection, ClosedReason::Protocol);
-        self.detach(seat, now);
+        let link = self.close(connection, ClosedReason::Protocol);
+        self.ended(link, now);
     }
 
     /// The process is about to end: clients are told to resume, and everything is kept.
@@ -438,6 +508,7 @@ impl Conference {
             rooms: self.rooms.len(),
             rooms_live: self.rooms_live,
             participants: self.participants,
+            waiting: self.waiting,
             sources: self.sources.len(),
             node_connected: self.out.link == Link::Up,
         }

@@ -29,7 +29,7 @@ impl fmt::Debug for Turn {
 
 /// Those of the configuration, and then TURN with new credentials.
 pub(crate) fn servers(config: &Config, participant: Id, now: Now) -> Vec<IceServer> {
-    let turn = config.turn.as_ref().map(|turn| turn.server(participant, now.unix_s));
+    let turn = config.turn.as_ref().map(|turn| turn.server(participant, now.unix_s()));
     config.ice_servers.iter().cloned().chain(turn).collect()
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use broletto_control::{RequestFrame, TransportId, TransportStats};
 use broletto_protocol::server::IceServer;
-use broletto_protocol::{Codec, ServerFrame, client::ClientMessage};
+use broletto_protocol::{Codec, Lobby, ServerFrame, client::ClientMessage};
 
 use crate::{HttpRequestId, SessionError, SessionReply, Turn};
 
@@ -13,8 +13,15 @@ use crate::{HttpRequestId, SessionError, SessionReply, Turn};
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     pub instant: Instant,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub unix_ms: u64,
+}
+
+impl Now {
     /// Seconds since 1970-01-01 UTC.
-    pub unix_s: u64,
+    pub fn unix_s(&self) -> u64 {
+        self.unix_ms / 1_000
+    }
 }
 
 /// Names one WebSocket of a client. Chosen by the shell and never used twice in a process.
@@ -35,6 +42,8 @@ pub struct Config {
     /// What this server forwards, in order of preference: the codecs of a room that was made without
     /// a list. Not empty.
     pub video_codecs: Vec<Codec>,
+    /// Of a room that was made without saying.
+    pub lobby: Lobby,
     /// For how long the token that comes with a new room makes its bearer a moderator.
     pub moderator_token_lifetime: Duration,
     /// For how long a participant whose WebSocket broke is kept.
@@ -53,6 +62,8 @@ pub struct Limits {
     pub connections_max: usize,
     pub rooms_per_tenant_max: usize,
     pub participants_per_room_max: usize,
+    /// In the lobby of one room.
+    pub waiting_per_room_max: usize,
     /// Receive m-lines of one participant.
     pub audio_slots_max: u16,
     pub video_slots_max: u16,
@@ -70,6 +81,7 @@ impl Default for Config {
             ice_servers: Vec::new(),
             turn: None,
             video_codecs: vec![Codec::H264, Codec::Vp8],
+            lobby: Lobby::Off,
             moderator_token_lifetime: Duration::from_secs(30 * 24 * 3600),
             resume_grace: Duration::from_secs(30),
             room_lifetime: Duration::from_secs(30 * 24 * 3600),
@@ -86,6 +98,7 @@ impl Default for Limits {
             // Above what one source can make while its rooms live.
             rooms_per_tenant_max: 100_000,
             participants_per_room_max: 500,
+            waiting_per_room_max: 200,
             audio_slots_max: 8,
             video_slots_max: 32,
             sources_max: 65_536,
@@ -137,6 +150,14 @@ pub enum Event {
     ParticipantLeft {
         how: Leave,
     },
+    /// Somebody came to the lobby, or left it.
+    Lobby {
+        step: LobbyStep,
+    },
+    /// A moderator has changed something.
+    Moderated {
+        what: Moderation,
+    },
     /// A join, resume or REST request was refused.
     Refused {
         why: Refusal,
@@ -170,7 +191,28 @@ pub enum Leave {
     ResumeTimedOut,
     /// Of a session over HTTP, which is over with it.
     MediaLost,
+    /// By a moderator.
+    Removed,
     RoomEnded,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LobbyStep {
+    Came,
+    /// By a moderator, or because the room lets everybody in now.
+    Admitted,
+    Refused,
+    /// The WebSocket ended, or the room did.
+    Left,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Moderation {
+    Mute,
+    Remove,
+    SetRole,
+    Spotlight,
+    SetRoom,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,6 +221,7 @@ pub enum Refusal {
     Token,
     TooManyFailures,
     RoomFull,
+    LobbyFull,
     NotResumable,
     Connections,
     RoomQuota,
@@ -193,6 +236,8 @@ pub struct Totals {
     /// Rooms with somebody in them.
     pub rooms_live: usize,
     pub participants: usize,
+    /// In all lobbies.
+    pub waiting: usize,
     pub sources: usize,
     pub node_connected: bool,
 }

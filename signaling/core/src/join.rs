@@ -6,10 +6,19 @@ use broletto_protocol::{Kind, MESSAGE_BYTES_MAX, NAME_CHARS_MAX, Role, VERSION, 
 
 use crate::conference::{Reply, Seat, Timer};
 use crate::error::ClientError;
+use crate::lobby::must_wait;
 use crate::participant::{Participant, Presence};
 use crate::{
-    Conference, ConnectionId, Event, Grant, Leave, Now, Refusal, RoomEnd, chance, ice, state, text, token,
+    Conference, ConnectionId, Event, Grant, Leave, Now, Refusal, RoomEnd, chance, ice, roles, state, text,
+    token,
 };
+
+/// Somebody whose name and role are settled, and who is not in the room yet.
+pub(crate) struct Newcomer {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) role: Role,
+}
 
 impl Conference {
     pub(crate) fn join(
@@ -32,13 +41,24 @@ impl Conference {
         let name =
             text::name(&name, NAME_CHARS_MAX).map_err(|message| ClientError::invalid("name", message))?;
         let (room, role) = self.admit(connection, room.as_deref(), grant, now)?;
-
-        let capacity = self.config.limits.participants_per_room_max;
-        let home = self.rooms.get_mut(&room).expect("whoever is admitted is admitted to a room");
-        if home.participants.len() >= capacity {
+        let newcomer = Newcomer { name, kind: Kind::Browser, role };
+        let home = self.rooms.get(&room).expect("whoever is admitted is admitted to a room");
+        if must_wait(home.lobby, home.locked, role) {
+            return self.wait(connection, room, newcomer, now);
+        }
+        if self.places_free(&room) == 0 {
             self.out.event(Event::Refused { why: Refusal::RoomFull });
+            let capacity = self.config.limits.participants_per_room_max;
             return Err(ClientError::new(ErrorCode::Limit, format!("a room takes {capacity} participants")));
         }
+        let id = self.out.new_id();
+        let seat = self.seat_newcomer(room, Participant::new(id, newcomer, Presence::Connected(connection)));
+        Ok(Reply::Now(Box::new(self.seat_down(connection, seat, now))))
+    }
+
+    /// Puts somebody into the room, and tells the others.
+    pub(crate) fn seat_newcomer(&mut self, room: String, mut participant: Participant) -> Seat {
+        let home = self.rooms.get_mut(&room).expect("whoever is admitted is admitted to a room");
         if let Some(at) = home.unused_at.take() {
             self.timers.remove(&(at, Timer::RoomUnused(room.clone())));
         }
@@ -46,26 +66,14 @@ impl Conference {
         if home.participants.is_empty() {
             self.rooms_live += 1;
         }
-        let id = self.out.new_id();
-        let participant = Participant {
-            id,
-            name,
-            kind: Kind::Browser,
-            role,
-            publishing: Default::default(),
-            resume_hash: String::new(),
-            former_hash: None,
-            presence: Presence::Connected(connection),
-            http: None,
-            media: None,
-            offering: None,
-        };
+        participant.chat_from = home.chat.last_serial();
         let message = ServerMessage::ParticipantJoined { participant: participant.public() };
         self.out.broadcast(home, None, &message);
-        home.participants.insert(id, participant);
+        let seat = Seat { room, participant: participant.id };
+        home.participants.insert(participant.id, participant);
         self.participants += 1;
         self.out.event(Event::ParticipantJoined);
-        Ok(self.seat_down(connection, Seat { room, participant: id }, now))
+        seat
     }
 
     fn check_newcomer(&self, connection: ConnectionId, version: u32) -> Result<(), ClientError> {
@@ -73,7 +81,8 @@ impl Conference {
             let message = format!("this server speaks versions {VERSION_MIN} to {VERSION}, not {version}");
             return Err(ClientError::field(ErrorCode::Version, "version", message));
         }
-        match self.connections.get(&connection).and_then(|link| link.seat.as_ref()) {
+        let link = self.connections.get(&connection);
+        match link.and_then(|link| link.seat.as_ref().or(link.waiting.as_ref())) {
             Some(_) => Err(ClientError::new(ErrorCode::State, "this WebSocket has joined already")),
             None => Ok(()),
         }
@@ -129,7 +138,7 @@ impl Conference {
 
     /// What the bearer of a token may do.
     pub(crate) fn grant(&self, token: &str, now: Now) -> Result<Grant, token::TokenError> {
-        token::grant((self.open_token)(token)?, &self.config.audience, now.unix_s)
+        token::grant((self.open_token)(token)?, &self.config.audience, now.unix_s())
     }
 
     pub(crate) fn resume(
@@ -138,7 +147,7 @@ impl Conference {
         version: u32,
         secret: &str,
         now: Now,
-    ) -> Result<Reply, ClientError> {
+    ) -> Result<ServerMessage, ClientError> {
         self.check_newcomer(connection, version)?;
         let hash = chance::hash(secret);
         let seat = self.resumable.get(&hash).cloned();
@@ -189,7 +198,7 @@ impl Conference {
     }
 
     /// Joins the WebSocket and the participant, with a new resume secret.
-    fn seat_down(&mut self, connection: ConnectionId, seat: Seat, now: Now) -> Reply {
+    pub(crate) fn seat_down(&mut self, connection: ConnectionId, seat: Seat, now: Now) -> ServerMessage {
         let secret = chance::secret(&mut self.rng);
         let hash = chance::hash(&secret);
         if let Some(link) = self.connections.get_mut(&connection) {
@@ -199,6 +208,7 @@ impl Conference {
         let participant = home.participants.get_mut(&seat.participant).expect("a seat is a participant's");
         participant.resume_hash.clone_from(&hash);
         let (you, slots, media) = (participant.public_id(), participant.slots(), participant.media.is_some());
+        let waiting = if roles::may_moderate(participant.role) { home.waiting_list() } else { Vec::new() };
         self.out.save_participant(home, seat.participant);
         let limits = ClientLimits {
             audio_slots_max: self.config.limits.audio_slots_max,
@@ -216,10 +226,10 @@ impl Conference {
             limits,
             ice_servers: ice::servers(&self.config, seat.participant, now),
             media,
-            waiting: Vec::new(),
+            waiting,
         };
         self.resumable.insert(hash, seat);
-        Reply::Now(Box::new(joined))
+        joined
     }
 
     /// The participant's WebSocket is gone; its media goes on, and it may resume.
@@ -266,9 +276,17 @@ impl Conference {
         self.out.event(Event::ParticipantLeft { how });
         self.direct_watchers(&seat.room);
         let Some(room) = self.rooms.get_mut(&seat.room) else { return };
+        let in_front = room.spotlight.len();
+        room.spotlight.retain(|id| *id != seat.participant);
+        let spotlight_changed = room.spotlight.len() < in_front;
         if !room.participants.is_empty() {
-            return self.refresh_codec(&seat.room);
+            if spotlight_changed {
+                self.room_changed(&seat.room);
+            }
+            self.refresh_codec(&seat.room);
+            return self.reconsider_lobby(&seat.room, now);
         }
+        room.chat.forget();
         if let Some(router) = room.router.take() {
             self.routers.remove(&router);
             self.out.command(Request::CloseRouter { router });
@@ -276,14 +294,16 @@ impl Conference {
         self.rooms_live -= 1;
         room.router_told = false;
         room.video_codec = room.policy_codec();
-        room.empty_since_unix_s = now.unix_s;
+        room.empty_since_unix_s = now.unix_s();
         let unused_at = now.instant + self.config.room_lifetime;
         room.unused_at = Some(unused_at);
         self.timers.insert((unused_at, Timer::RoomUnused(seat.room.clone())));
         self.out.save_room(room);
+        self.reconsider_lobby(&seat.room, now);
     }
 
     pub(crate) fn remove_room(&mut self, id: &str, how: RoomEnd, now: Now) {
+        self.end_lobby(id);
         let Some(room) = self.rooms.get_mut(id) else { return };
         let members: Vec<_> = room.participants.keys().copied().collect();
         // Every WebSocket is closed first, so that nobody is told how the roster shrinks.

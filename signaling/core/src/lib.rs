@@ -13,6 +13,12 @@ mod node;
 mod rest;
 mod whip;
 
+// What people do to each other.
+mod chat;
+mod lobby;
+mod moderation;
+mod presence;
+
 // What the tables hold.
 mod participant;
 mod room;
@@ -21,6 +27,7 @@ mod room;
 mod codec_policy;
 mod ice;
 mod pool;
+mod quality;
 mod roles;
 mod sdp;
 mod token;
@@ -36,7 +43,9 @@ mod text;
 
 pub use conference::{Conference, RestoreError};
 pub use ice::Turn;
-pub use io::{Config, ConnectionId, Event, Leave, Limits, Now, Output, Refusal, RoomEnd, Totals};
+pub use io::{
+    Config, ConnectionId, Event, Leave, Limits, LobbyStep, Moderation, Now, Output, Refusal, RoomEnd, Totals,
+};
 pub use rest::{NewRoom, RestError};
 pub use roles::Grant;
 pub use token::{Audience, Claims, OpenToken, TokenError, grant};

@@ -37,6 +37,47 @@ impl Allowance {
     }
 }
 
+/// Lets news out at once, and then no more often than each interval: what comes sooner is told
+/// together, when the interval has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    free_at: Option<Instant>,
+    awaited: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Now,
+    /// Tell when this time has come.
+    At(Instant),
+    /// It was said before when to tell.
+    Awaited,
+}
+
+impl Pace {
+    pub(crate) fn ask(&mut self, interval: Duration, now: Instant) -> Turn {
+        if self.awaited {
+            return Turn::Awaited;
+        }
+        match self.free_at.filter(|at| *at > now) {
+            Some(at) => {
+                self.awaited = true;
+                Turn::At(at)
+            }
+            None => {
+                self.free_at = Some(now + interval);
+                Turn::Now
+            }
+        }
+    }
+
+    /// The time has come.
+    pub(crate) fn passed(&mut self, interval: Duration, now: Instant) {
+        self.awaited = false;
+        self.free_at = Some(now + interval);
+    }
+}
+
 /// What is remembered of the addresses that failed to join or made rooms. Who forgets a code now
 /// and then is not slowed; who tries codes is, the more the longer.
 pub(crate) struct Sources {
@@ -176,6 +217,19 @@ mod tests {
         };
         assert_eq!([locked(1), locked(2), locked(3)], [true, false, true]);
         assert_eq!(sources.len(), 2);
+    }
+
+    #[test]
+    fn news_that_come_fast_are_gathered() {
+        let (now, second) = (start(), Duration::from_secs(1));
+        let mut pace = Pace::default();
+        assert_eq!(pace.ask(second, now), Turn::Now);
+        assert_eq!(pace.ask(second, now), Turn::At(now + second));
+        assert_eq!(pace.ask(second, now + second / 2), Turn::Awaited);
+        pace.passed(second, now + second);
+        assert_eq!(pace.ask(second, now + second), Turn::At(now + second * 2));
+        pace.passed(second, now + second * 2);
+        assert_eq!(pace.ask(second, now + second * 3), Turn::Now);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::conference::{Reply, Seat, Timer};
 use crate::error::ClientError;
 use crate::out::Link;
 use crate::participant::{Consumer, Media, Offering, ReplyTo};
-use crate::{Conference, Event, Now, convert, pool, roles};
+use crate::{Conference, Event, Now, convert, moderation, pool, roles};
 
 /// For how long a client waits for the answer to its offer.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +37,13 @@ impl Conference {
         }
         let room = self.rooms.get_mut(&seat.room).expect("a seat is in a room");
         let participant = room.participants.get(&seat.participant).expect("a seat is a participant's");
-        if !send.is_empty() && !roles::may_publish(participant.role) {
+        // Who was more before keeps its m-lines, which are paused.
+        let has = |slot: &SendSlot| {
+            let media = participant.media.as_ref().filter(|_| !fresh);
+            let mut known = media.iter().flat_map(|media| &media.producers);
+            known.any(|one| one.mid == slot.mid && one.source == slot.source)
+        };
+        if !roles::may_publish(participant.role) && !send.iter().all(has) {
             return Err(ClientError::field(ErrorCode::Forbidden, "send", "a viewer sends nothing"));
         }
         if participant.offering.is_some() {
@@ -238,10 +244,18 @@ impl Conference {
     }
 
     pub(crate) fn publish(&mut self, seat: &Seat, publishing: Publishing) -> Result<Reply, ClientError> {
-        let participant = self.participant(seat).expect("a seat is a participant's");
+        let room = self.rooms.get_mut(&seat.room).expect("a seat is in a room");
+        let allowed = room.allowed;
+        let participant = room.participants.get_mut(&seat.participant).expect("a seat is a participant's");
         let any = Source::ALL.iter().any(|&source| publishing.is_on(source));
         if any && !roles::may_publish(participant.role) {
             return Err(ClientError::field(ErrorCode::Forbidden, "publishing", "a viewer sends nothing"));
+        }
+        if !roles::may_moderate(participant.role)
+            && let Some(source) = moderation::forbidden_source(allowed, participant.publishing, publishing)
+        {
+            let field = format!("publishing.{}", source.word());
+            return Err(ClientError::field(ErrorCode::Forbidden, field, "the room does not allow it"));
         }
         if participant.publishing != publishing {
             participant.publishing = publishing;
@@ -254,7 +268,7 @@ impl Conference {
     }
 
     /// Tells the node which producers to pause and to run, where that has changed.
-    fn pause_producers(&mut self, seat: &Seat) {
+    pub(crate) fn pause_producers(&mut self, seat: &Seat) {
         let Some(room) = self.rooms.get_mut(&seat.room) else { return };
         let Some(participant) = room.participants.get_mut(&seat.participant) else { return };
         let Some(media) = &mut participant.media else { return };

@@ -39,7 +39,7 @@ impl Conference {
                 Some(Pending::Command) => self.command_answered(frame.result),
                 None => self.out.event(Event::NodeFrameStale),
             },
-            Frame::Notification { notification } => self.notification(notification),
+            Frame::Notification { notification } => self.notification(notification, now),
             Frame::Request(_) => {
                 self.out.event(Event::NodeError { message: "a node asks nothing of signaling".to_owned() });
             }
@@ -96,7 +96,7 @@ impl Conference {
         self.out.event(Event::NodeError { message: error.to_string() });
     }
 
-    fn notification(&mut self, notification: Notification) {
+    fn notification(&mut self, notification: Notification, now: Now) {
         match notification {
             Notification::TransportState { transport, state } => {
                 let Some(seat) = self.transports.get(&transport).cloned() else {
@@ -124,6 +124,7 @@ impl Conference {
             }
             Notification::Speakers { router, speakers } => self.speakers(router, speakers),
             Notification::TransportStats { transport, stats } => {
+                self.quality_measured(transport, &stats, now);
                 self.out.event(Event::TransportStats { transport, stats });
             }
             Notification::RouterAbandoned { router } => self.router_abandoned(router),

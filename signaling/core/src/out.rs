@@ -117,6 +117,10 @@ impl Out {
         Id::new(self.epoch, self.serial)
     }
 
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     fn raise_epoch(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.serial = 1;

@@ -7,10 +7,12 @@ use broletto_control::{
 };
 use broletto_protocol::client::Show;
 use broletto_protocol::server::{self, Slot, SlotSource};
-use broletto_protocol::{Codec, Kind, MediaKind, ParticipantId, Publishing, Role, Source};
+use broletto_protocol::{Codec, Kind, MediaKind, ParticipantId, Publishing, Quality, Role, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::ConnectionId;
+use crate::join::Newcomer;
+use crate::quality::Meter;
 use crate::room::Room;
 use crate::whip::{HttpOffer, HttpSession};
 
@@ -20,6 +22,13 @@ pub(crate) struct Participant {
     pub(crate) kind: Kind,
     pub(crate) role: Role,
     pub(crate) publishing: Publishing,
+    /// Raised: lower than those that were raised later.
+    pub(crate) hand: Option<u64>,
+    /// As the room was told.
+    pub(crate) quality: Option<Quality>,
+    pub(crate) meter: Meter,
+    /// Serial of the last chat message before it came, which it may not see.
+    pub(crate) chat_from: u64,
     /// [`crate::chance::hash`] of the secret that resumes this participant.
     pub(crate) resume_hash: String,
     /// Of the secret that resumed it last, which stays good until the client is heard again: the
@@ -97,6 +106,28 @@ pub(crate) enum ReplyTo {
 }
 
 impl Participant {
+    /// Without media, and without a secret to resume by.
+    pub(crate) fn new(id: Id, newcomer: Newcomer, presence: Presence) -> Self {
+        let Newcomer { name, kind, role } = newcomer;
+        Participant {
+            id,
+            name,
+            kind,
+            role,
+            publishing: Publishing::default(),
+            hand: None,
+            quality: None,
+            meter: Meter::default(),
+            chat_from: 0,
+            resume_hash: String::new(),
+            former_hash: None,
+            presence,
+            http: None,
+            media: None,
+            offering: None,
+        }
+    }
+
     pub(crate) fn connection(&self) -> Option<ConnectionId> {
         match self.presence {
             Presence::Connected(connection) => Some(connection),
@@ -124,8 +155,8 @@ impl Participant {
             role: self.role,
             publishing: self.publishing,
             connected: self.is_connected(),
-            hand: None,
-            quality: None,
+            hand: self.hand,
+            quality: self.quality,
         }
     }
 

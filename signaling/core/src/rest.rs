@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use broletto_protocol::rest::{ApiError, CreateRoom, Room};
-use broletto_protocol::{Codec, Role, TITLE_CHARS_MAX};
+use broletto_protocol::{Allowed, Codec, Role, TITLE_CHARS_MAX};
 use thiserror::Error;
 
+use crate::chat::Chat;
 use crate::conference::Timer;
+use crate::limiter::Pace;
 use crate::token::Audience;
 use crate::{
     Claims, Conference, Event, Grant, Now, Refusal, RoomEnd, TENANT_DEFAULT, chance, roles, room, text,
@@ -61,7 +63,7 @@ impl RestError {
 impl Conference {
     /// `POST /api/v1/rooms`.
     pub fn create_room(&mut self, body: CreateRoom, source: IpAddr, now: Now) -> Result<NewRoom, RestError> {
-        let CreateRoom { title, video_codecs, lobby: _ } = body;
+        let CreateRoom { title, video_codecs, lobby } = body;
         let title = text::line(&title, TITLE_CHARS_MAX)
             .map_err(|message| RestError::Invalid { field: "title", message })?;
         let video_codecs = self.room_codecs(video_codecs)?;
@@ -98,9 +100,17 @@ impl Conference {
             router: None,
             router_told: false,
             joined: false,
-            empty_since_unix_s: now.unix_s,
+            empty_since_unix_s: now.unix_s(),
             unused_at: Some(unused_at),
             participants: BTreeMap::new(),
+            lobby: lobby.unwrap_or(self.config.lobby),
+            locked: false,
+            allowed: Allowed::default(),
+            spotlight: Vec::new(),
+            waiting: BTreeMap::new(),
+            lobby_pace: Pace::default(),
+            quality_pace: Pace::default(),
+            chat: Chat::default(),
             producers: HashMap::new(),
         };
         self.timers.insert((unused_at, Timer::RoomUnused(id.clone())));
@@ -108,8 +118,8 @@ impl Conference {
         self.out.event(Event::RoomCreated);
         let moderator = Claims {
             aud: Audience::One(self.config.audience.clone()),
-            exp: now.unix_s.saturating_add(self.config.moderator_token_lifetime.as_secs()),
-            nbf: now.unix_s,
+            exp: now.unix_s().saturating_add(self.config.moderator_token_lifetime.as_secs()),
+            nbf: now.unix_s(),
             tenant: Some(tenant.to_owned()),
             room: id.clone(),
             role: Role::Moderator,

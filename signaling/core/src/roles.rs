@@ -20,6 +20,13 @@ pub fn may_publish(role: Role) -> bool {
     }
 }
 
+pub fn may_moderate(role: Role) -> bool {
+    match role {
+        Role::Viewer | Role::Guest | Role::Participant => false,
+        Role::Moderator => true,
+    }
+}
+
 pub fn may_end_room(role: Role) -> bool {
     match role {
         Role::Viewer | Role::Guest | Role::Participant => false,

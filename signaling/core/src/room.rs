@@ -8,8 +8,11 @@ use broletto_protocol::client::Show;
 use broletto_protocol::server::{ServerMessage, SlotSource};
 use broletto_protocol::{Allowed, Codec, Kind, Lobby, ParticipantId, rest, server};
 
+use crate::chat::Chat;
 use crate::codec_policy;
 use crate::convert;
+use crate::limiter::Pace;
+use crate::lobby::Waiting;
 use crate::out::Out;
 use crate::participant::{Media, Participant};
 
@@ -34,6 +37,17 @@ pub(crate) struct Room {
     pub(crate) unused_at: Option<Instant>,
     /// By id, which is the order of arrival.
     pub(crate) participants: BTreeMap<Id, Participant>,
+    pub(crate) lobby: Lobby,
+    pub(crate) locked: bool,
+    /// To who is no moderator.
+    pub(crate) allowed: Allowed,
+    /// Whom everybody sees in front, first to last. All of them are in the room.
+    pub(crate) spotlight: Vec<Id>,
+    /// By id, which is the order of arrival.
+    pub(crate) waiting: BTreeMap<Id, Waiting>,
+    pub(crate) lobby_pace: Pace,
+    pub(crate) quality_pace: Pace,
+    pub(crate) chat: Chat,
     /// Who sends what.
     pub(crate) producers: HashMap<ProducerId, SlotSource>,
 }
@@ -157,10 +171,10 @@ impl Room {
             title: self.title.clone(),
             video_codec: self.video_codec,
             url: self.url(public_url),
-            lobby: Lobby::Off,
-            locked: false,
-            allowed: Allowed::default(),
-            spotlight: Vec::new(),
+            lobby: self.lobby,
+            locked: self.locked,
+            allowed: self.allowed,
+            spotlight: self.spotlight.iter().map(|id| ParticipantId(id.to_string())).collect(),
         }
     }
 

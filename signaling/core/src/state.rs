@@ -1,7 +1,7 @@
 //! The records from which a restarted process goes on. Each kind carries a version.
 
 use broletto_control::{Epoch, Id, RouterId};
-use broletto_protocol::{Codec, Kind, Publishing, Role};
+use broletto_protocol::{Allowed, Codec, Kind, Lobby, Publishing, Role};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,15 @@ pub(crate) struct RoomRecord {
     #[serde(default = "yes")]
     pub(crate) joined: bool,
     pub(crate) empty_since_unix_s: u64,
+    // Rooms made before these were kept had neither.
+    #[serde(default)]
+    pub(crate) lobby: Lobby,
+    #[serde(default)]
+    pub(crate) locked: bool,
+    #[serde(default)]
+    pub(crate) allowed: Allowed,
+    #[serde(default)]
+    pub(crate) spotlight: Vec<Id>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +51,8 @@ pub(crate) struct ParticipantRecord {
     pub(crate) kind: Kind,
     pub(crate) role: Role,
     pub(crate) publishing: Publishing,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hand: Option<u64>,
     /// The secret itself is not saved.
     pub(crate) resume_hash: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +95,10 @@ pub(crate) fn room_value(room: &Room) -> String {
         router: room.router,
         joined: room.joined,
         empty_since_unix_s: room.empty_since_unix_s,
+        lobby: room.lobby,
+        locked: room.locked,
+        allowed: room.allowed,
+        spotlight: room.spotlight.clone(),
     })
 }
 
@@ -96,6 +111,7 @@ pub(crate) fn participant_value(room: &Room, participant: &Participant) -> Strin
         kind: participant.kind,
         role: participant.role,
         publishing: participant.publishing,
+        hand: participant.hand,
         resume_hash: participant.resume_hash.clone(),
         former_hash: participant.former_hash.clone(),
         http: participant.http.clone(),

@@ -7,13 +7,16 @@
 use broletto_control::{Request, TransportState};
 use broletto_protocol::client::{ReceiveSlot, SendSlot, Show};
 use broletto_protocol::rest::ApiError;
-use broletto_protocol::server::{ErrorCode, IceServer, ServerMessage};
+use broletto_protocol::server::{ErrorCode, IceServer};
 use broletto_protocol::{Kind, MediaKind, NAME_CHARS_MAX, ParticipantId, Publishing, Role, Source};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::conference::{Seat, Timer};
 use crate::error::ClientError;
+use crate::join::Newcomer;
+use crate::lobby::must_wait;
+use crate::moderation::forbidden_source;
 use crate::participant::{Participant, Presence, ReplyTo};
 use crate::room::Room;
 use crate::{Conference, Event, Leave, Now, Refusal, chance, ice, roles, sdp, text};
@@ -153,10 +156,12 @@ pub(crate) struct HttpSession {
 impl HttpSession {
     /// Names the state of ICE, in its quotes (RFC 9110, section 8.8.3).
     fn etag(&self) -> String {
-        let Ok(Some(sdp::Credentials { ufrag, password })) = sdp::credentials(&self.offer) else {
-            return "\"\"".to_owned();
-        };
-        format!("\"{}\"", &chance::hash(&format!("{ufrag} {password}"))[..ETAG_CHARS])
+        let credentials = self.credentials().map(|one| format!("{} {}", one.ufrag, one.password));
+        format!("\"{}\"", &chance::hash(&credentials.unwrap_or_default())[..ETAG_CHARS])
+    }
+
+    fn credentials(&self) -> Option<sdp::Credentials> {
+        sdp::credentials(&self.offer).ok().flatten()
     }
 }
 
@@ -220,8 +225,15 @@ impl Door {
     }
 }
 
-/// Whether one of this role gets in without a moderator's word, for which nobody can wait over HTTP.
-fn check_entry(_room: &Room, _role: Role) -> Result<(), SessionError> {
+/// Nobody can wait over HTTP for a moderator's word, be it on who comes in or on what is sent.
+fn check_entry(room: &Room, role: Role, publishing: Publishing) -> Result<(), SessionError> {
+    if must_wait(room.lobby, room.locked, role) {
+        return Err(SessionError::Forbidden("a moderator would have to admit this one, who cannot wait"));
+    }
+    let nothing = Publishing::default();
+    if !roles::may_moderate(role) && forbidden_source(room.allowed, nothing, publishing).is_some() {
+        return Err(SessionError::Forbidden("the room does not allow what is sent"));
+    }
     Ok(())
 }
 
@@ -265,7 +277,13 @@ impl Conference {
             self.out.event(Event::Refused { why: Refusal::NotAdmitted });
             return Err(SessionError::NotFound);
         };
-        check_entry(home, role)?;
+        let sends = |source| send.iter().any(|slot| slot.source == source);
+        let publishing = Publishing {
+            microphone: sends(Source::Microphone),
+            camera: sends(Source::Camera),
+            ..Publishing::default()
+        };
+        check_entry(home, role, publishing)?;
         if door == Door::Whip && !roles::may_publish(role) {
             return Err(SessionError::Forbidden("a viewer sends nothing"));
         }
@@ -274,33 +292,22 @@ impl Conference {
             self.out.event(Event::Refused { why: Refusal::RoomFull });
             return Err(SessionError::Unavailable(format!("a room takes {capacity} participants")));
         }
-
-        let sends = |source| send.iter().any(|slot| slot.source == source);
-        let publishing = Publishing {
-            microphone: sends(Source::Microphone),
-            camera: sends(Source::Camera),
-            ..Publishing::default()
-        };
         let role = match door {
             Door::Whip => role,
             Door::Whep => Role::Viewer,
         };
         let session = chance::secret(&mut self.rng);
         let id = self.out.new_id();
+        let resume_hash = chance::hash(&session);
+        let presence = Presence::Media { connected: false };
         let participant = Participant {
-            id,
-            name,
-            kind: door.kind(),
-            role,
             publishing,
-            resume_hash: chance::hash(&session),
-            former_hash: None,
-            presence: Presence::Media { connected: false },
+            resume_hash: resume_hash.clone(),
             http: Some(HttpSession { offer: sdp.clone() }),
-            media: None,
-            offering: None,
+            ..Participant::new(id, Newcomer { name, kind: door.kind(), role }, presence)
         };
-        let seat = self.seat_session(room, participant);
+        let seat = self.seat_newcomer(room, participant);
+        self.resumable.insert(resume_hash, seat.clone());
         let ice_servers = ice::servers(&self.config, id, now);
         let created = Some(Created { session, ice_servers });
         let reply_to = ReplyTo::Http(HttpOffer { request, offer: sdp.clone(), created });
@@ -309,26 +316,6 @@ impl Conference {
             self.remove_participant(&seat, Leave::MediaLost, now);
             error.into()
         })
-    }
-
-    fn seat_session(&mut self, room: String, participant: Participant) -> Seat {
-        let home = self.rooms.get_mut(&room).expect("the room was just found");
-        if let Some(at) = home.unused_at.take() {
-            self.timers.remove(&(at, Timer::RoomUnused(room.clone())));
-        }
-        home.joined = true;
-        if home.participants.is_empty() {
-            self.rooms_live += 1;
-        }
-        let seat = Seat { room, participant: participant.id };
-        let message = ServerMessage::ParticipantJoined { participant: participant.public() };
-        self.out.broadcast(home, None, &message);
-        self.resumable.insert(participant.resume_hash.clone(), seat.clone());
-        home.participants.insert(participant.id, participant);
-        self.participants += 1;
-        self.out.save_participant(home, seat.participant);
-        self.out.event(Event::ParticipantJoined);
-        seat
     }
 
     /// `PATCH` of a session: candidates, which are not needed, or a restart of ICE.
@@ -359,9 +346,7 @@ impl Conference {
         }
         let fresh = sdp::credentials(&fragment)
             .map_err(|message| SessionError::Invalid { field: "sdp".to_owned(), message })?;
-        let Some(fresh) = fresh
-            .filter(|fresh| Ok(Some(fresh)) != sdp::credentials(&http.offer).as_ref().map(Option::as_ref))
-        else {
+        let Some(fresh) = fresh.filter(|fresh| Some(fresh) != http.credentials().as_ref()) else {
             return Ok(Some(SessionReply::Trickled));
         };
         let offer = sdp::with_credentials(&http.offer, &fresh);

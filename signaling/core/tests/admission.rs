@@ -12,12 +12,6 @@ use broletto_signaling_core::{Claims, Config, Limits, RestError, Turn};
 use common::*;
 use serde_json::json;
 
-fn moderator(world: &mut World) -> (String, Claims) {
-    let made = world.conference.create_room(CreateRoom::default(), source(), world.now).expect("a room");
-    world.settle();
-    (made.room.id, made.moderator)
-}
-
 fn text(claims: &Claims) -> String {
     serde_json::to_string(claims).expect("claims serialise")
 }
@@ -25,7 +19,7 @@ fn text(claims: &Claims) -> String {
 #[test]
 fn w1_a_token_gives_its_role_in_its_room_and_no_other() {
     let mut world = World::new();
-    let (room, claims) = moderator(&mut world);
+    let (room, claims) = world.room_and_token();
     let other = world.room();
     let connection = world.connect();
     let reply = world.ask(connection, join_by_token(&claims));
@@ -33,8 +27,8 @@ fn w1_a_token_gives_its_role_in_its_room_and_no_other() {
     assert_eq!(participants[0].role, Role::Moderator);
 
     for bad in [
-        Claims { exp: world.now.unix_s - 31, ..claims.clone() },
-        Claims { nbf: world.now.unix_s + 60, ..claims.clone() },
+        Claims { exp: world.now.unix_s() - 31, ..claims.clone() },
+        Claims { nbf: world.now.unix_s() + 60, ..claims.clone() },
         Claims { aud: broletto_signaling_core::Audience::One("x".to_owned()), ..claims.clone() },
         Claims { tenant: Some("another".to_owned()), ..claims.clone() },
         Claims { room: "missing".to_owned(), ..claims.clone() },
@@ -56,7 +50,7 @@ fn w1_a_token_gives_its_role_in_its_room_and_no_other() {
 #[test]
 fn w1_a_viewer_sends_nothing() {
     let mut world = World::new();
-    let (_, claims) = moderator(&mut world);
+    let (_, claims) = world.room_and_token();
     let connection = world.connect();
     world.ask(connection, join_by_token(&Claims { role: Role::Viewer, ..claims }));
     let refused = world.refused(connection, publish(true, false));
@@ -71,8 +65,8 @@ fn w1_a_viewer_sends_nothing() {
 #[test]
 fn w3_missing_and_forbidden_rooms_cannot_be_told_apart() {
     let mut world = World::new();
-    let (room, claims) = moderator(&mut world);
-    let (other, _) = moderator(&mut world);
+    let (room, claims) = world.room_and_token();
+    let (other, _) = world.room_and_token();
     let mut forbidden = join_by_token(&claims);
     forbidden["room"] = other.clone().into();
     let mut missing = join_by_token(&claims);
@@ -107,7 +101,7 @@ fn w3_missing_and_forbidden_rooms_cannot_be_told_apart() {
 #[test]
 fn w3_failed_attempts_lock_their_source_only() {
     let mut world = World::new();
-    let (_, claims) = moderator(&mut world);
+    let (_, claims) = world.room_and_token();
     let Room { id, code, .. } = world.room();
     for _ in 0..20 {
         let connection = world.connect();
@@ -128,7 +122,7 @@ fn w3_failed_attempts_lock_their_source_only() {
 #[test]
 fn w3_what_nobody_can_guess_is_not_counted() {
     let mut world = World::new();
-    let (room, claims) = moderator(&mut world);
+    let (room, claims) = world.room_and_token();
     let expired = join_by_token(&Claims { exp: 1, nbf: 0, ..claims });
     // An office that follows the links of a meeting which is over.
     for _ in 0..30 {
@@ -196,13 +190,11 @@ fn w5_a_flood_ends_its_websocket() {
 }
 
 #[test]
-fn versions_and_reserved_messages_are_refused() {
+fn versions_that_the_server_does_not_speak_are_refused() {
     let mut world = World::new();
     let connection = world.connect();
     let message = json!({ "type": "join", "version": 9, "room": "1", "name": "Ada" });
     assert_eq!(world.refused(connection, message), (ErrorCode::Version, Some("version".to_owned())));
-    let message = json!({ "type": "text", "text": "hello" });
-    assert_eq!(world.refused(connection, message).0, ErrorCode::Invalid);
 }
 
 #[test]
@@ -260,7 +252,7 @@ fn a_room_is_made_as_asked_or_the_field_is_named() {
 #[test]
 fn a_moderator_ends_the_room_for_everyone() {
     let mut world = World::new();
-    let (room, claims) = moderator(&mut world);
+    let (room, claims) = world.room_and_token();
     let ada = world.join(&room, "Ada");
     world.offer(&ada, "opus h264");
     let viewer = text(&Claims { role: Role::Participant, ..claims.clone() });
@@ -291,7 +283,7 @@ fn w7_each_participant_gets_turn_credentials_of_its_own() {
         let reply = world.ask(connection, message);
         let ServerMessage::Joined { you, resume, ice_servers, .. } = reply else { panic!("{reply:?}") };
         let [server] = &ice_servers[..] else { panic!("{ice_servers:?}") };
-        let until = world.now.unix_s + 3_600;
+        let until = world.now.unix_s() + 3_600;
         assert_eq!(server.username, Some(format!("{until}:{you}")));
         (server.credential.clone().expect("TURN needs one"), resume)
     };

@@ -53,6 +53,16 @@ pub enum Source {
 impl Source {
     pub const ALL: [Source; 4] = [Source::Microphone, Source::Camera, Source::Screen, Source::ScreenAudio];
 
+    /// As in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Source::Microphone => "microphone",
+            Source::Camera => "camera",
+            Source::Screen => "screen",
+            Source::ScreenAudio => "screen_audio",
+        }
+    }
+
     pub fn kind(self) -> MediaKind {
         match self {
             Source::Microphone | Source::ScreenAudio => MediaKind::Audio,
@@ -95,6 +105,15 @@ impl Publishing {
             Source::Camera => self.camera,
             Source::Screen => self.screen,
             Source::ScreenAudio => self.screen_audio,
+        }
+    }
+
+    pub fn switch_off(&mut self, source: Source) {
+        match source {
+            Source::Microphone => self.microphone = false,
+            Source::Camera => self.camera = false,
+            Source::Screen => self.screen = false,
+            Source::ScreenAudio => self.screen_audio = false,
         }
     }
 }

@@ -9,6 +9,7 @@ mod layers;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use broletto_protocol::Lobby;
 use broletto_sfu_server::config::{Announced, LimitsConfig};
 use broletto_sfu_server::{ControlConfig, SfuConfig};
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,8 @@ pub struct Rooms {
     pub create: WhoCreates,
     /// Rooms that one source address may make in an hour.
     pub created_per_hour_max: u32,
+    /// Who waits, in a room that was made without saying.
+    pub lobby: Lobby,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,7 +266,7 @@ impl Default for Http {
 
 impl Default for Rooms {
     fn default() -> Self {
-        Rooms { create: WhoCreates::Anyone, created_per_hour_max: 300 }
+        Rooms { create: WhoCreates::Anyone, created_per_hour_max: 300, lobby: Lobby::Off }
     }
 }
 

@@ -2,7 +2,7 @@
 //! is bounded.
 
 use broletto_protocol::server::ErrorCode;
-use broletto_signaling_core::{Event, Leave, Refusal, RoomEnd, Totals};
+use broletto_signaling_core::{Event, Leave, LobbyStep, Moderation, Refusal, RoomEnd, Totals};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tracing::{debug, warn};
@@ -21,6 +21,8 @@ pub struct Metrics {
     participants_joined: IntCounter,
     participants_resumed: IntCounter,
     participants_left: IntCounterVec,
+    lobby: IntCounterVec,
+    moderated: IntCounterVec,
     refused: IntCounterVec,
     client_errors: IntCounterVec,
     node_errors: IntCounter,
@@ -29,6 +31,7 @@ pub struct Metrics {
     rooms: IntGauge,
     rooms_live: IntGauge,
     participants: IntGauge,
+    waiting: IntGauge,
     node_connected: IntGauge,
 }
 
@@ -70,6 +73,8 @@ impl Metrics {
                 "Participants who resumed on a new WebSocket.",
             ),
             participants_left: counters("broletto_participants_left_total", "Participants who left.", "how"),
+            lobby: counters("broletto_lobby_total", "People who came to a lobby or left it.", "step"),
+            moderated: counters("broletto_moderated_total", "Changes that moderators made.", "what"),
             refused: counters("broletto_refused_total", "Joins, resumes and requests refused.", "why"),
             client_errors: counters(
                 "broletto_client_errors_total",
@@ -85,6 +90,7 @@ impl Metrics {
             rooms: gauge("broletto_rooms", "Rooms."),
             rooms_live: gauge("broletto_rooms_live", "Rooms with somebody in them."),
             participants: gauge("broletto_participants", "Participants."),
+            waiting: gauge("broletto_waiting", "People in lobbies."),
             node_connected: gauge("broletto_node_connected", "1 while the node is reached."),
             registry,
         }
@@ -100,6 +106,8 @@ impl Metrics {
             Event::ParticipantLeft { how } => {
                 self.participants_left.with_label_values(&[leave(*how)]).inc();
             }
+            Event::Lobby { step } => self.lobby.with_label_values(&[lobby_step(*step)]).inc(),
+            Event::Moderated { what } => self.moderated.with_label_values(&[moderation(*what)]).inc(),
             Event::Refused { why } => self.refused.with_label_values(&[refusal(*why)]).inc(),
             Event::ClientError { code, message } => {
                 self.client_errors.with_label_values(&[error_code(*code)]).inc();
@@ -121,6 +129,7 @@ impl Metrics {
             (&self.rooms, totals.rooms),
             (&self.rooms_live, totals.rooms_live),
             (&self.participants, totals.participants),
+            (&self.waiting, totals.waiting),
             (&self.node_connected, totals.node_connected.into()),
         ];
         for (gauge, value) in gauges {
@@ -150,7 +159,28 @@ fn leave(how: Leave) -> &'static str {
     match how {
         Leave::Asked => "asked",
         Leave::ResumeTimedOut => "resume_timed_out",
+        Leave::Removed => "removed",
+        Leave::MediaLost => "media_lost",
         Leave::RoomEnded => "room_ended",
+    }
+}
+
+fn lobby_step(step: LobbyStep) -> &'static str {
+    match step {
+        LobbyStep::Came => "came",
+        LobbyStep::Admitted => "admitted",
+        LobbyStep::Refused => "refused",
+        LobbyStep::Left => "left",
+    }
+}
+
+fn moderation(what: Moderation) -> &'static str {
+    match what {
+        Moderation::Mute => "mute",
+        Moderation::Remove => "remove",
+        Moderation::SetRole => "set_role",
+        Moderation::Spotlight => "spotlight",
+        Moderation::SetRoom => "set_room",
     }
 }
 
@@ -160,6 +190,7 @@ fn refusal(why: Refusal) -> &'static str {
         Refusal::Token => "token",
         Refusal::TooManyFailures => "too_many_failures",
         Refusal::RoomFull => "room_full",
+        Refusal::LobbyFull => "lobby_full",
         Refusal::NotResumable => "not_resumable",
         Refusal::Connections => "connections",
         Refusal::RoomQuota => "room_quota",
@@ -192,11 +223,15 @@ mod tests {
         metrics.event(&Event::RoomCreated);
         metrics.event(&Event::Refused { why: Refusal::Token });
         metrics.event(&Event::Refused { why: Refusal::Token });
+        metrics.event(&Event::Lobby { step: LobbyStep::Admitted });
+        metrics.event(&Event::Moderated { what: Moderation::SetRole });
         let families = metrics.gather(Totals { rooms: 7, node_connected: true, ..Totals::default() });
         let text = prometheus::TextEncoder::new().encode_to_string(&families).expect("written");
         for line in [
             "broletto_rooms_created_total 1",
             "broletto_refused_total{why=\"token\"} 2",
+            "broletto_lobby_total{step=\"admitted\"} 1",
+            "broletto_moderated_total{what=\"set_role\"} 1",
             "broletto_rooms 7",
             "broletto_node_connected 1",
         ] {

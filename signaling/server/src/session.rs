@@ -164,7 +164,7 @@ impl Session<'_> {
     }
 
     fn text(&self, mut frame: ServerFrame) -> Message {
-        if let ServerMessage::Joined { room, .. } = &mut frame.message {
+        if let ServerMessage::Joined { room, .. } | ServerMessage::RoomChanged { room } = &mut frame.message {
             self.app.complete_url(&mut room.url, &self.site);
         }
         let text = serde_json::to_string(&frame).expect("a frame has string keys and no fallible serializer");

@@ -13,8 +13,11 @@ use broletto_control::{
 use broletto_protocol::parse::client_frame;
 use broletto_protocol::rest::{CreateRoom, Room};
 use broletto_protocol::server::{ErrorCode, ServerMessage};
-use broletto_protocol::{Publishing, ServerFrame};
-use broletto_signaling_core::{Claims, Conference, Config, ConnectionId, Event, Now, Output, TokenError};
+use broletto_protocol::{Publishing, Role, ServerFrame};
+use broletto_signaling_core::{
+    Claims, Conference, Config, ConnectionId, Event, HttpRequestId, Now, Output, SessionError, SessionReply,
+    TokenError,
+};
 use serde_json::{Value, json};
 
 pub const SOURCE: &str = "192.0.2.1";
@@ -25,6 +28,8 @@ pub struct World {
     pub node: FakeNode,
     pub now: Now,
     pub inboxes: BTreeMap<ConnectionId, Vec<ServerFrame>>,
+    /// Answers to HTTP requests.
+    pub http: BTreeMap<HttpRequestId, Result<SessionReply, SessionError>>,
     pub closed: BTreeSet<ConnectionId>,
     pub saved: BTreeMap<String, String>,
     pub events: Vec<Event>,
@@ -45,7 +50,7 @@ impl World {
 
     pub fn with(config: Config) -> Self {
         #[allow(clippy::disallowed_methods)] // Any start will do: only differences count.
-        let now = Now { instant: Instant::now(), unix_s: 1_800_000_000 };
+        let now = Now { instant: Instant::now(), unix_ms: 1_800_000_000_000 };
         let conference = Conference::new(config.clone(), Box::new(open_token), [1; 32], [], now);
         let mut world = World {
             conference: conference.expect("there is nothing to read"),
@@ -53,6 +58,7 @@ impl World {
             node: FakeNode::default(),
             now,
             inboxes: BTreeMap::new(),
+            http: BTreeMap::new(),
             closed: BTreeSet::new(),
             saved: BTreeMap::new(),
             events: Vec::new(),
@@ -100,7 +106,8 @@ impl World {
     }
 
     fn pass_to(&mut self, instant: Instant) {
-        self.now.unix_s += (instant - self.now.instant).as_secs();
+        let passed = instant - self.now.instant;
+        self.now.unix_ms += u64::try_from(passed.as_millis()).expect("tests do not last so long");
         self.now.instant = instant;
     }
 
@@ -113,6 +120,9 @@ impl World {
                 }
                 Output::CloseClient { connection } => {
                     self.closed.insert(connection);
+                }
+                Output::ToHttp { request, reply } => {
+                    assert_eq!(self.http.insert(request, reply), None, "a request is answered once");
                 }
                 Output::ToNode(request) => {
                     if let Some(response) = self.node.request(request) {
@@ -148,6 +158,30 @@ impl World {
         let made = self.conference.create_room(body, source(), self.now).expect("a room");
         self.settle();
         made.room
+    }
+
+    /// A room, and what its moderator's token says.
+    pub fn room_and_token(&mut self) -> (String, Claims) {
+        let made = self.conference.create_room(CreateRoom::default(), source(), self.now).expect("a room");
+        self.settle();
+        (made.room.id, made.moderator)
+    }
+
+    /// A room with a moderator in it, who has changed it as `set` says.
+    pub fn moderated(&mut self, set: Value) -> (String, Claims, Member) {
+        let (room, claims) = self.room_and_token();
+        let moderator = self.join_as(&claims, Role::Moderator);
+        let mut message = set;
+        message["type"] = "set_room".into();
+        assert_eq!(self.ask(moderator.connection, message), ServerMessage::Ok);
+        self.news(moderator.connection);
+        (room, claims, moderator)
+    }
+
+    pub fn join_as(&mut self, claims: &Claims, role: Role) -> Member {
+        let connection = self.connect();
+        let reply = self.ask(connection, join_by_token(&Claims { role, ..claims.clone() }));
+        Member::of(connection, &reply)
     }
 
     pub fn connect(&mut self) -> ConnectionId {

@@ -292,6 +292,7 @@ mod tests {
             ("[https]\nlisten = [\"0.0.0.0:8080\"]", "https.listen: 0.0.0.0:8080 stands twice"),
             ("[https]\nkey = \"k.pem\"", "https.certificate: is needed with https.key"),
             ("[rooms]\ncreate = \"nobody\"", "rooms.create: unknown variant `nobody`"),
+            ("[rooms]\nlobby = \"nobody\"", "rooms.lobby: unknown variant `nobody`"),
             ("[session]\nsilence_s = 0", "session.silence_s: is between 5 and 3600"),
             ("[session]\nconnections_max = 0", "session.connections_max: is at least 1"),
             ("[media]\nudp_port_base = 70000", "media.udp_port_base: invalid value: integer `70000`"),
