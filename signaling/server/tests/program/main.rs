@@ -6,3 +6,4 @@ mod pages;
 mod process;
 mod rooms;
 mod sessions;
+mod whip;
