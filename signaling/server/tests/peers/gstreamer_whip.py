@@ -3,6 +3,10 @@
 gstreamer_whip.py ENDPOINT PITCH_HZ RED,GREEN,BLUE
 """
 
+import hashlib
+import re
+import ssl
+import subprocess
 import sys
 import urllib.request
 
@@ -32,13 +36,30 @@ pipeline = Gst.parse_launch(
     """
 )
 peer = pipeline.get_by_name("peer")
+# Left alone, webrtcbin 1.22 makes an RSA certificate; ours takes ECDSA, which RFC 8827 requires.
+# webrtcbin takes the hash of all that it is given, the key too, so the fingerprint is corrected.
+make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=peer -days 1"
+made = subprocess.run([*make.split(), "-keyout", "-"], check=True, capture_output=True, text=True).stdout
+certificate = ssl.PEM_cert_to_DER_cert(made[made.index("-----BEGIN CERTIFICATE") :].strip())
+fingerprint = hashlib.sha256(certificate).digest().hex(":").upper()
+
+
+def added(_bin, _within, element):
+    factory = element.get_factory()
+    if factory and factory.get_name() == "dtlssrtpdec":
+        element.set_property("pem", made)
+
+
+peer.connect("deep-element-added", added)
 
 
 def offered(promise):
-    offer = promise.get_reply().get_value("offer")
+    # The offer is a part of the reply, and is gone with it.
+    reply = promise.get_reply()
+    offer = reply.get_value("offer")
     peer.emit("set-local-description", offer, Gst.Promise.new())
-    body = offer.sdp.as_text().encode()
-    request = urllib.request.Request(endpoint, body, {"Content-Type": "application/sdp"}, method="POST")
+    sdp = re.sub("a=fingerprint:[^\r\n]*", f"a=fingerprint:sha-256 {fingerprint}", offer.sdp.as_text())
+    request = urllib.request.Request(endpoint, sdp.encode(), {"Content-Type": "application/sdp"}, method="POST")
     with urllib.request.urlopen(request) as answer:
         _, sdp = GstSdp.SDPMessage.new_from_text(answer.read().decode())
     description = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, sdp)

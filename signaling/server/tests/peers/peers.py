@@ -60,11 +60,13 @@ class Server:
             "BROLETTO_MEDIA__WORKERS": "1",
             **settings,
         }
+        # No setting of the machine's own.
+        inherited = {key: text for key, text in os.environ.items() if not key.startswith("BROLETTO_")}
         self.log = open(pathlib.Path(self.directory) / "log", "w+")
         self.process = subprocess.Popen(
             [PROGRAM],
             cwd=self.directory,
-            env={**os.environ, **environment},
+            env={**inherited, **environment},
             stdout=subprocess.DEVNULL,
             stderr=self.log,
         )

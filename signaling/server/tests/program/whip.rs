@@ -111,7 +111,8 @@ async fn w5_pages_of_allowed_origins_alone_may_use_the_doors() {
     for (origin, allowed) in
         [("https://player.example.org", "https://player.example.org"), ("https://evil.example", "")]
     {
-        let answer = request(server.http(), "OPTIONS", &path, &[&format!("origin: {origin}"), asked], "").await;
+        let answer =
+            request(server.http(), "OPTIONS", &path, &[&format!("origin: {origin}"), asked], "").await;
         assert_eq!(answer.status, 204);
         assert_eq!(answer.header("access-control-allow-origin"), allowed);
         assert_eq!(answer.header("accept-post"), "application/sdp");
