@@ -175,12 +175,8 @@ fn rids(lines: &[&str]) -> Result<Vec<String>, String> {
 /// The one fingerprint of the offer (M5). A client may say it by other hash functions too (RFC 8122
 /// section 5.1), of which one is enough.
 fn security(session: &[&str], medias: &[Vec<&str>]) -> Result<String, ControlError> {
-    let ours = |lines: &[&str]| -> Vec<&str> {
-        let lines = lines.iter().copied();
-        lines.filter(|line| line.starts_with("a=fingerprint:") && !is_other_fingerprint(line)).collect()
-    };
-    let of_medias: Vec<_> = medias.iter().map(|lines| ours(lines)).collect();
-    let fingerprint = match common(&ours(session), &of_medias, "a=fingerprint:") {
+    let of_medias: Vec<_> = medias.iter().map(|lines| compared(lines)).collect();
+    let fingerprint = match common(&compared(session), &of_medias, "a=fingerprint:") {
         Ok(fingerprint) => fingerprint,
         Err(error) => {
             let any = common(session, medias, "a=fingerprint:")?;
@@ -261,6 +257,12 @@ fn wished(
         }
     }
     Ok(lines)
+}
+
+/// The fingerprints that are compared.
+fn compared<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let all = lines.iter().copied().filter(|line| line.starts_with("a=fingerprint:"));
+    all.filter(|line| !is_other_fingerprint(line)).collect()
 }
 
 /// A fingerprint by another hash function than the one that is compared.
