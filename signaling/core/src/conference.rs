@@ -20,7 +20,7 @@ use crate::io::message_name;
 use crate::join::Newcomer;
 use crate::limiter::{Allowance, Pace, Sources};
 use crate::out::{Link, Out};
-use crate::participant::{Participant, Presence};
+use crate::participant::{Participant, Presence, ReplyTo};
 use crate::room::Room;
 use crate::state::{self, ParticipantRecord, Record, RoomRecord};
 use crate::{Config, ConnectionId, Event, Leave, Now, OpenToken, Output, Refusal, RoomEnd, Totals};
@@ -63,6 +63,8 @@ pub struct Conference {
     /// In all lobbies.
     pub(crate) waiting: usize,
     pub(crate) timers: BTreeSet<(Instant, Timer)>,
+    /// Sessions over HTTP whose media was lost; empty between inputs.
+    pub(crate) leaving: Vec<Seat>,
 }
 
 /// A participant's place.
@@ -149,6 +151,7 @@ impl Conference {
             participants: 0,
             waiting: 0,
             timers: BTreeSet::new(),
+            leaving: Vec::new(),
             config,
         };
         for record in rooms {
@@ -195,9 +198,13 @@ impl Conference {
 
     fn restore_participant(&mut self, record: ParticipantRecord, now: Now) {
         let ParticipantRecord { room, id, name, kind, role, publishing, resume_hash, .. } = record;
-        let (former_hash, media, hand) = (record.former_hash, record.media, record.hand);
+        let (former_hash, media, http, hand) = (record.former_hash, record.media, record.http, record.hand);
         // The room may have been removed just before the process ended.
         let Some(home) = self.rooms.get_mut(&room) else { return };
+        if http.is_some() && media.is_none() {
+            // Its offer was not answered: nobody knows of the session.
+            return self.out.remove(state::participant_key(home, id));
+        }
         let seat = Seat { room, participant: id };
         let until = now.instant + self.config.resume_grace;
         self.timers.insert((until, Timer::Resume(seat.clone())));
@@ -214,6 +221,7 @@ impl Conference {
             hand,
             resume_hash,
             former_hash,
+            http,
             ..Participant::new(id, newcomer, presence)
         };
         home.joined = true;
@@ -315,7 +323,7 @@ impl Conference {
             }
             ClientMessage::Offer { sdp, fresh, send, receive } => {
                 let seat = self.seat(connection)?;
-                self.offer(&seat, id, sdp, fresh, send, receive, now)
+                self.offer(&seat, ReplyTo::Message(id), sdp, fresh, send, receive, now)
             }
             ClientMessage::Publish { publishing } => {
                 let seat = self.seat(connection)?;
@@ -459,6 +467,7 @@ impl Conference {
                 Timer::Quality(room) => self.quality_due(&room, now),
             }
         }
+        self.see_off(now);
     }
 
     fn check_silence(&mut self, connection: ConnectionId, now: Now) {

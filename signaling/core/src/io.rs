@@ -6,7 +6,7 @@ use broletto_control::{RequestFrame, TransportId, TransportStats};
 use broletto_protocol::server::IceServer;
 use broletto_protocol::{Codec, Lobby, ServerFrame, client::ClientMessage};
 
-use crate::Turn;
+use crate::{HttpRequestId, SessionError, SessionReply, Turn};
 
 /// Both clocks at once: deadlines count on the one that never jumps, tokens and records on the
 /// one that other machines share.
@@ -114,6 +114,11 @@ pub enum Output {
         connection: ConnectionId,
         frame: ServerFrame,
     },
+    /// The answer to an HTTP request whose handling took a while.
+    ToHttp {
+        request: HttpRequestId,
+        reply: Result<SessionReply, SessionError>,
+    },
     /// Close the WebSocket once what was sent before is out. No `handle_disconnected` is due for
     /// it, and one that comes is ignored.
     CloseClient {
@@ -184,6 +189,8 @@ pub enum RoomEnd {
 pub enum Leave {
     Asked,
     ResumeTimedOut,
+    /// Of a session over HTTP, which is over with it.
+    MediaLost,
     /// By a moderator.
     Removed,
     RoomEnded,

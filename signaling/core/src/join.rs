@@ -1,6 +1,6 @@
 //! How participants come, break off, come back and go.
 
-use broletto_control::{Id, Request};
+use broletto_control::Request;
 use broletto_protocol::server::{ClosedReason, ErrorCode, Limits as ClientLimits, ServerMessage};
 use broletto_protocol::{Kind, MESSAGE_BYTES_MAX, NAME_CHARS_MAX, Role, VERSION, VERSION_MIN};
 
@@ -52,18 +52,12 @@ impl Conference {
             return Err(ClientError::new(ErrorCode::Limit, format!("a room takes {capacity} participants")));
         }
         let id = self.out.new_id();
-        let seat = self.seat_newcomer(room, id, newcomer, connection);
+        let seat = self.seat_newcomer(room, Participant::new(id, newcomer, Presence::Connected(connection)));
         Ok(Reply::Now(Box::new(self.seat_down(connection, seat, now))))
     }
 
-    /// Makes a participant, and tells the others.
-    pub(crate) fn seat_newcomer(
-        &mut self,
-        room: String,
-        id: Id,
-        newcomer: Newcomer,
-        connection: ConnectionId,
-    ) -> Seat {
+    /// Puts somebody into the room, and tells the others.
+    pub(crate) fn seat_newcomer(&mut self, room: String, mut participant: Participant) -> Seat {
         let home = self.rooms.get_mut(&room).expect("whoever is admitted is admitted to a room");
         if let Some(at) = home.unused_at.take() {
             self.timers.remove(&(at, Timer::RoomUnused(room.clone())));
@@ -72,15 +66,14 @@ impl Conference {
         if home.participants.is_empty() {
             self.rooms_live += 1;
         }
-        let presence = Presence::Connected(connection);
-        let chat_from = home.chat.last_serial();
-        let participant = Participant { chat_from, ..Participant::new(id, newcomer, presence) };
+        participant.chat_from = home.chat.last_serial();
         let message = ServerMessage::ParticipantJoined { participant: participant.public() };
         self.out.broadcast(home, None, &message);
-        home.participants.insert(id, participant);
+        let seat = Seat { room, participant: participant.id };
+        home.participants.insert(participant.id, participant);
         self.participants += 1;
         self.out.event(Event::ParticipantJoined);
-        Seat { room, participant: id }
+        seat
     }
 
     fn check_newcomer(&self, connection: ConnectionId, version: u32) -> Result<(), ClientError> {
@@ -157,7 +150,10 @@ impl Conference {
     ) -> Result<ServerMessage, ClientError> {
         self.check_newcomer(connection, version)?;
         let hash = chance::hash(secret);
-        let Some(seat) = self.resumable.get(&hash).cloned() else {
+        let seat = self.resumable.get(&hash).cloned();
+        // A session over HTTP has no WebSocket to come back on.
+        let by_socket = |seat: &Seat| self.participant(seat).is_some_and(|one| one.http.is_none());
+        let Some(seat) = seat.filter(by_socket) else {
             self.out.event(Event::Refused { why: Refusal::NotResumable });
             return Err(ClientError::new(ErrorCode::NotResumable, "unknown, used or expired: join again"));
         };
@@ -256,6 +252,7 @@ impl Conference {
         let message = ServerMessage::ParticipantChanged { participant: participant.public() };
         let except = if everyone { None } else { Some(seat.participant) };
         self.out.broadcast(room, except, &message);
+        self.direct_watchers(&seat.room);
     }
 
     pub(crate) fn remove_participant(&mut self, seat: &Seat, how: Leave, now: Now) {
@@ -279,6 +276,8 @@ impl Conference {
         self.out.broadcast(room, None, &ServerMessage::ParticipantLeft { participant: gone });
         self.out.remove(state::participant_key(room, seat.participant));
         self.out.event(Event::ParticipantLeft { how });
+        self.direct_watchers(&seat.room);
+        let Some(room) = self.rooms.get_mut(&seat.room) else { return };
         let in_front = room.spotlight.len();
         room.spotlight.retain(|id| *id != seat.participant);
         let spotlight_changed = room.spotlight.len() < in_front;

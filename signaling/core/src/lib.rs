@@ -11,6 +11,7 @@ mod join;
 mod media;
 mod node;
 mod rest;
+mod whip;
 
 // What people do to each other.
 mod chat;
@@ -28,6 +29,7 @@ mod ice;
 mod pool;
 mod quality;
 mod roles;
+mod sdp;
 mod token;
 
 // What the decisions stand on.
@@ -47,6 +49,7 @@ pub use io::{
 pub use rest::{NewRoom, RestError};
 pub use roles::Grant;
 pub use token::{Audience, Claims, OpenToken, TokenError, grant};
+pub use whip::{Door, HttpRequestId, NewSession, SessionError, SessionPatch, SessionReply};
 
 /// The tenant of everything, until there are others.
 pub const TENANT_DEFAULT: &str = "default";

@@ -11,6 +11,7 @@ use crate::conference::{Reply, Seat, Timer};
 use crate::error::ClientError;
 use crate::join::Newcomer;
 use crate::limiter::Turn;
+use crate::participant::{Participant, Presence};
 use crate::room::Room;
 use crate::{Conference, ConnectionId, Event, LobbyStep, Now, Refusal};
 
@@ -152,7 +153,8 @@ impl Conference {
                 link.waiting = None;
             }
             self.out.event(Event::Lobby { step: LobbyStep::Admitted });
-            let seat = self.seat_newcomer(room.to_owned(), id, newcomer, connection);
+            let participant = Participant::new(id, newcomer, Presence::Connected(connection));
+            let seat = self.seat_newcomer(room.to_owned(), participant);
             let joined = self.seat_down(connection, seat, now);
             self.out.tell(connection, None, joined);
         }

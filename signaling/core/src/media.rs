@@ -10,7 +10,7 @@ use broletto_protocol::{Publishing, Source};
 use crate::conference::{Reply, Seat, Timer};
 use crate::error::ClientError;
 use crate::out::Link;
-use crate::participant::{Consumer, Media, Offering};
+use crate::participant::{Consumer, Media, Offering, ReplyTo};
 use crate::{Conference, Event, Now, convert, moderation, pool, roles};
 
 /// For how long a client waits for the answer to its offer.
@@ -21,7 +21,7 @@ impl Conference {
     pub(crate) fn offer(
         &mut self,
         seat: &Seat,
-        reply_to: u64,
+        reply_to: ReplyTo,
         sdp: String,
         fresh: bool,
         send: Vec<SendSlot>,
@@ -101,12 +101,11 @@ impl Conference {
         let Some(offering) = participant.offering.take_if(|offering| offering.request == request) else {
             return self.out.event(Event::NodeFrameStale);
         };
-        let connection = participant.connection();
         let renegotiated =
             participant.media.as_ref().is_some_and(|media| media.transport == offering.media.transport);
         self.timers.remove(&(offering.until, Timer::Offer(seat.clone())));
         let mut lost = false;
-        let message = match result {
+        let error = match result {
             Ok(Response::Answer { .. }) if offering.closed => {
                 // A node that was restarted meanwhile has made it anew.
                 self.out.command(Request::CloseTransport { transport: offering.media.transport });
@@ -115,9 +114,7 @@ impl Conference {
             Ok(Response::Answer { sdp, video_codecs }) => {
                 let mut media = offering.media;
                 media.video_codecs = video_codecs.into_iter().filter_map(convert::video_codec).collect();
-                if let Some(connection) = connection {
-                    self.out.tell(connection, Some(offering.reply_to), ServerMessage::Answer { sdp });
-                }
+                self.answer_offer(seat, offering.reply_to, Ok(sdp));
                 return self.install_media(seat, media);
             }
             Ok(_) => {
@@ -134,9 +131,7 @@ impl Conference {
         if !renegotiated {
             self.transports.remove(&transport);
         }
-        if let Some(connection) = connection {
-            self.out.tell(connection, Some(offering.reply_to), message.into_message());
-        }
+        self.answer_offer(seat, offering.reply_to, Err(error));
         if lost {
             self.transport_lost(transport);
         }
@@ -149,13 +144,10 @@ impl Conference {
         else {
             return;
         };
-        let connection = participant.connection();
         self.timers.remove(&(offering.until, Timer::Offer(seat.clone())));
         self.out.abandon_offer(offering.request, Some(transport));
-        if let Some(connection) = connection {
-            let error = ClientError::new(ErrorCode::Unavailable, "the media server lost the connection");
-            self.out.tell(connection, Some(offering.reply_to), error.into_message());
-        }
+        let error = ClientError::new(ErrorCode::Unavailable, "the media server lost the connection");
+        self.answer_offer(seat, offering.reply_to, Err(error));
     }
 
     pub(crate) fn offer_timed_out(&mut self, seat: &Seat, at: Instant) {
@@ -163,18 +155,35 @@ impl Conference {
         let Some(offering) = participant.offering.as_ref().filter(|offering| offering.until == at) else {
             return;
         };
-        let (reply_to, connection) = (offering.reply_to, participant.connection());
+        let reply_to = offering.reply_to.clone();
         self.abandon_offer(seat);
-        if let Some(connection) = connection {
+        if let ReplyTo::Message(_) = reply_to {
             let error = ClientError::new(ErrorCode::Unavailable, "the media server does not answer");
-            self.out.tell(connection, Some(reply_to), error.into_message());
+            self.answer_offer(seat, reply_to, Err(error));
         }
     }
 
-    /// Nobody waits for the answer to the participant's offer any more.
+    fn answer_offer(&mut self, seat: &Seat, reply_to: ReplyTo, result: Result<String, ClientError>) {
+        let connection = self.participant(seat).and_then(|participant| participant.connection());
+        match (reply_to, connection) {
+            (ReplyTo::Message(id), Some(connection)) => {
+                let message = match result {
+                    Ok(sdp) => ServerMessage::Answer { sdp },
+                    Err(error) => error.into_message(),
+                };
+                self.out.tell(connection, Some(id), message);
+            }
+            (ReplyTo::Message(_), None) => {}
+            (ReplyTo::Http(offer), _) => self.session_offer_answered(seat, offer, result),
+        }
+    }
+
+    /// Nobody waits on a WebSocket for the answer to the participant's offer any more; who waits for
+    /// that of an HTTP request hears that it will not come.
     pub(crate) fn abandon_offer(&mut self, seat: &Seat) {
         let Some(participant) = self.participant(seat) else { return };
         let Some(offering) = participant.offering.take() else { return };
+        let reply_to = offering.reply_to.clone();
         let current = participant.media.as_ref().filter(|one| one.transport == offering.media.transport);
         let video_codecs = current.map(|media| media.video_codecs.clone());
         self.timers.remove(&(offering.until, Timer::Offer(seat.clone())));
@@ -189,6 +198,10 @@ impl Conference {
                 self.transports.remove(&offering.media.transport);
                 self.out.abandon_offer(offering.request, Some(offering.media.transport));
             }
+        }
+        if let ReplyTo::Http(_) = reply_to {
+            let error = ClientError::new(ErrorCode::Unavailable, "the media server does not answer");
+            self.answer_offer(seat, reply_to, Err(error));
         }
     }
 
@@ -227,6 +240,7 @@ impl Conference {
         }
         self.out.save_participant(room, seat.participant);
         self.refresh_codec(&seat.room);
+        self.direct_watchers(&seat.room);
     }
 
     pub(crate) fn publish(&mut self, seat: &Seat, publishing: Publishing) -> Result<Reply, ClientError> {

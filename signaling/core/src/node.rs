@@ -44,6 +44,7 @@ impl Conference {
                 self.out.event(Event::NodeError { message: "a node asks nothing of signaling".to_owned() });
             }
         }
+        self.see_off(now);
     }
 
     fn hello_answered(&mut self, result: Result<Response, ControlError>) {
@@ -106,6 +107,7 @@ impl Conference {
                     let state = convert::media_state(state);
                     self.out.tell(connection, None, ServerMessage::Media { state });
                 }
+                self.session_state(&seat, state);
             }
             Notification::TransportClosed { transport, reason } => {
                 if let CloseReason::Failed { message } = reason {
@@ -153,6 +155,9 @@ impl Conference {
             return;
         }
         let (connection, public_id) = (participant.connection(), participant.public_id());
+        if participant.http.is_some() {
+            self.leaving.push(seat.clone());
+        }
         self.refuse_renegotiation(&seat, transport);
         self.transports.remove(&transport);
         let Some(room) = self.rooms.get_mut(&seat.room) else { return };

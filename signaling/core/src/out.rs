@@ -9,7 +9,7 @@ use broletto_protocol::{ServerFrame, ServerMessage};
 
 use crate::conference::Seat;
 use crate::room::Room;
-use crate::{ConnectionId, Event, Output, state};
+use crate::{ConnectionId, Event, HttpRequestId, Output, SessionError, SessionReply, state};
 
 /// Requests without an answer that are remembered; beyond it the node is taken to be stuck, and
 /// the oldest is forgotten.
@@ -70,6 +70,10 @@ impl Out {
 
     pub(crate) fn tell(&mut self, connection: ConnectionId, reply_to: Option<u64>, message: ServerMessage) {
         self.queue.push_back(Output::ToClient { connection, frame: ServerFrame { reply_to, message } });
+    }
+
+    pub(crate) fn answer(&mut self, request: HttpRequestId, reply: Result<SessionReply, SessionError>) {
+        self.queue.push_back(Output::ToHttp { request, reply });
     }
 
     /// To everyone in the room who is connected, but not to `except`.

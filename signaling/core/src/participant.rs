@@ -14,6 +14,7 @@ use crate::ConnectionId;
 use crate::join::Newcomer;
 use crate::quality::Meter;
 use crate::room::Room;
+use crate::whip::{HttpOffer, HttpSession};
 
 pub(crate) struct Participant {
     pub(crate) id: Id,
@@ -34,6 +35,8 @@ pub(crate) struct Participant {
     /// reply with the new one may be lost with its WebSocket.
     pub(crate) former_hash: Option<String>,
     pub(crate) presence: Presence,
+    /// Of one who came by WHIP or WHEP.
+    pub(crate) http: Option<HttpSession>,
     /// None: the client must make a fresh offer.
     pub(crate) media: Option<Media>,
     /// The offer that the node is answering.
@@ -45,6 +48,10 @@ pub(crate) enum Presence {
     Connected(ConnectionId),
     /// Its WebSocket broke; it leaves at this time unless it resumes.
     Awaited(Instant),
+    /// It has no WebSocket, and leaves when its media is lost for good.
+    Media {
+        connected: bool,
+    },
 }
 
 /// A transport with the m-lines that the client offered.
@@ -88,10 +95,17 @@ pub(crate) struct Offering {
     pub(crate) request: RequestId,
     /// What [`Participant::media`] becomes when the node says yes.
     pub(crate) media: Media,
-    pub(crate) reply_to: u64,
+    pub(crate) reply_to: ReplyTo,
     pub(crate) until: Instant,
     /// The node has closed the transport again before its answer was seen.
     pub(crate) closed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ReplyTo {
+    /// The number of a message on the participant's WebSocket.
+    Message(u64),
+    Http(HttpOffer),
 }
 
 impl Participant {
@@ -111,6 +125,7 @@ impl Participant {
             resume_hash: String::new(),
             former_hash: None,
             presence,
+            http: None,
             media: None,
             offering: None,
         }
@@ -119,7 +134,15 @@ impl Participant {
     pub(crate) fn connection(&self) -> Option<ConnectionId> {
         match self.presence {
             Presence::Connected(connection) => Some(connection),
-            Presence::Awaited(_) => None,
+            Presence::Awaited(_) | Presence::Media { .. } => None,
+        }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        match self.presence {
+            Presence::Connected(_) => true,
+            Presence::Awaited(_) => false,
+            Presence::Media { connected } => connected,
         }
     }
 
@@ -134,7 +157,7 @@ impl Participant {
             kind: self.kind,
             role: self.role,
             publishing: self.publishing,
-            connected: self.connection().is_some(),
+            connected: self.is_connected(),
             hand: self.hand,
             quality: self.quality,
         }

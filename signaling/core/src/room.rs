@@ -6,7 +6,7 @@ use std::time::Instant;
 use broletto_control::{ConsumerRule, Id, ProducerId, Request, RouterConfig, RouterId, RouterWish};
 use broletto_protocol::client::Show;
 use broletto_protocol::server::{ServerMessage, SlotSource};
-use broletto_protocol::{Allowed, Codec, Lobby, ParticipantId, rest, server};
+use broletto_protocol::{Allowed, Codec, Kind, Lobby, ParticipantId, rest, server};
 
 use crate::chat::Chat;
 use crate::codec_policy;
@@ -102,7 +102,9 @@ impl Room {
 
     /// The codec that the policy asks for now.
     pub(crate) fn policy_codec(&self) -> Codec {
-        let media = self.participants.values().filter_map(|participant| participant.media.as_ref());
+        // Who publishes by WHIP decodes nothing.
+        let receivers = self.participants.values().filter(|participant| participant.kind != Kind::Whip);
+        let media = receivers.filter_map(|participant| participant.media.as_ref());
         codec_policy::publish_codec(&self.video_codecs, media.map(|media| media.video_codecs.as_slice()))
     }
 

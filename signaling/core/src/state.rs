@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::participant::{Media, Participant};
 use crate::room::Room;
+use crate::whip::HttpSession;
 
 const VERSION: u32 = 1;
 pub(crate) const EPOCH_KEY: &str = "instance/epoch";
@@ -56,6 +57,8 @@ pub(crate) struct ParticipantRecord {
     pub(crate) resume_hash: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) former_hash: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) http: Option<HttpSession>,
     pub(crate) media: Option<Media>,
 }
 
@@ -111,6 +114,7 @@ pub(crate) fn participant_value(room: &Room, participant: &Participant) -> Strin
         hand: participant.hand,
         resume_hash: participant.resume_hash.clone(),
         former_hash: participant.former_hash.clone(),
+        http: participant.http.clone(),
         media: participant.media.clone(),
     })
 }

@@ -6,14 +6,17 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use broletto_control::Frame;
 use broletto_protocol::parse::ParseError;
 use broletto_protocol::rest::{CreateRoom, Room};
 use broletto_protocol::{ClientFrame, ServerFrame};
-use broletto_signaling_core::{Conference, ConnectionId, NewRoom, Now, Output, RestError, Totals};
+use broletto_signaling_core::{
+    Conference, ConnectionId, HttpRequestId, NewRoom, NewSession, Now, Output, RestError, SessionError,
+    SessionPatch, SessionReply, Totals,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
@@ -45,8 +48,13 @@ enum Command {
     CreateRoom { body: CreateRoom, source: IpAddr, reply: oneshot::Sender<Result<NewRoom, RestError>> },
     ReadRoom { id: String, token: Option<String>, reply: oneshot::Sender<Result<Room, RestError>> },
     EndRoom { id: String, token: Option<String>, reply: oneshot::Sender<Result<(), RestError>> },
+    OfferSession { new: NewSession, reply: SessionSender },
+    PatchSession { patch: SessionPatch, reply: SessionSender },
+    EndSession { room: String, session: String, reply: oneshot::Sender<Result<(), SessionError>> },
     Shutdown,
 }
+
+type SessionSender = oneshot::Sender<Result<SessionReply, SessionError>>;
 
 /// Where messages for a client go.
 pub struct Client {
@@ -59,6 +67,7 @@ pub struct Client {
 enum Step {
     Register { connection: ConnectionId, client: Client },
     Forget { connection: ConnectionId },
+    Await { request: HttpRequestId, reply: SessionSender },
     Output(Box<Output>),
     Reply(Box<dyn FnOnce() + Send>),
 }
@@ -160,6 +169,28 @@ impl ConferenceHandle {
         token: Option<String>,
     ) -> Result<Result<(), RestError>, Stopping> {
         self.ask(|reply| Command::EndRoom { id, token, reply }).await
+    }
+
+    pub async fn offer_session(
+        &self,
+        new: NewSession,
+    ) -> Result<Result<SessionReply, SessionError>, Stopping> {
+        self.ask(|reply| Command::OfferSession { new, reply }).await
+    }
+
+    pub async fn patch_session(
+        &self,
+        patch: SessionPatch,
+    ) -> Result<Result<SessionReply, SessionError>, Stopping> {
+        self.ask(|reply| Command::PatchSession { patch, reply }).await
+    }
+
+    pub async fn end_session(
+        &self,
+        room: String,
+        session: String,
+    ) -> Result<Result<(), SessionError>, Stopping> {
+        self.ask(|reply| Command::EndSession { room, session, reply }).await
     }
 
     /// Tells every client to resume, saves, and ends both tasks.
@@ -265,11 +296,29 @@ fn handle(conference: &mut Conference, command: Command) -> (Option<Step>, Optio
         Command::EndRoom { id, token, reply } => {
             (None, Some(reply_with(reply, conference.end_room(&id, token.as_deref(), now))))
         }
+        Command::OfferSession { new, reply } => {
+            let request = next_request();
+            conference.handle_session_offer(request, new, now);
+            (Some(Step::Await { request, reply }), None)
+        }
+        Command::PatchSession { patch, reply } => {
+            let request = next_request();
+            conference.handle_session_patch(request, patch, now);
+            (Some(Step::Await { request, reply }), None)
+        }
+        Command::EndSession { room, session, reply } => {
+            (None, Some(reply_with(reply, conference.end_session(&room, &session, now))))
+        }
         Command::Shutdown => {
             conference.handle_shutdown(now);
             (None, None)
         }
     }
+}
+
+fn next_request() -> HttpRequestId {
+    static SERIAL: AtomicU64 = AtomicU64::new(1);
+    HttpRequestId(SERIAL.fetch_add(1, Ordering::Relaxed))
 }
 
 fn reply_with<T: Send + 'static>(reply: oneshot::Sender<T>, answer: T) -> Step {
@@ -282,13 +331,22 @@ struct Executor {
     to_node: RequestSender,
     metrics: Arc<Metrics>,
     clients: HashMap<ConnectionId, Client>,
+    /// HTTP requests whose answer the conference gives within the time of an offer.
+    requests: HashMap<HttpRequestId, SessionSender>,
     /// What the database has not taken yet. The latest change of a key takes the place of others.
     unsaved: Changes,
 }
 
 impl Executor {
     fn new(store: Store, to_node: RequestSender, metrics: Arc<Metrics>) -> Self {
-        Executor { store, to_node, metrics, clients: HashMap::new(), unsaved: Changes::new() }
+        Executor {
+            store,
+            to_node,
+            metrics,
+            clients: HashMap::new(),
+            requests: HashMap::new(),
+            unsaved: Changes::new(),
+        }
     }
 
     async fn run(mut self, mut steps: mpsc::Receiver<Step>) {
@@ -332,6 +390,9 @@ impl Executor {
             Step::Forget { connection } => {
                 self.clients.remove(&connection);
             }
+            Step::Await { request, reply } => {
+                self.requests.insert(request, reply);
+            }
             Step::Reply(reply) => reply(),
             Step::Output(output) => self.carry_out_output(*output),
         }
@@ -340,6 +401,12 @@ impl Executor {
     fn carry_out_output(&mut self, output: Output) {
         match output {
             Output::ToClient { connection, frame } => self.deliver(connection, frame),
+            Output::ToHttp { request, reply } => {
+                if let Some(sender) = self.requests.remove(&request) {
+                    // Whoever asked may have gone.
+                    drop(sender.send(reply));
+                }
+            }
             // The session sends what waits and closes when its sender is gone.
             Output::CloseClient { connection } => {
                 self.clients.remove(&connection);

@@ -25,6 +25,7 @@ mod session;
 mod store;
 mod tokens;
 mod web;
+mod whip;
 
 pub use logging::init as init_log;
 pub use program::{App, Role, Running, sign_token, start};

@@ -160,6 +160,7 @@ fn leave(how: Leave) -> &'static str {
         Leave::Asked => "asked",
         Leave::ResumeTimedOut => "resume_timed_out",
         Leave::Removed => "removed",
+        Leave::MediaLost => "media_lost",
         Leave::RoomEnded => "room_ended",
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, patch, post};
 use axum::{Router, middleware};
 use broletto_protocol::server::IceServer;
 use broletto_sfu_server::{NodeHandle, SfuConfig};
@@ -34,7 +34,7 @@ use crate::ops::{self, Health};
 use crate::proxies::{self, Network};
 use crate::store::Store;
 use crate::tokens::{AUDIENCE, Tokens};
-use crate::{addresses, origin, rest, secrets, session, web};
+use crate::{addresses, origin, rest, secrets, session, web, whip};
 
 /// For sessions to hear that the server restarts and to close.
 const SESSIONS_END_MAX: Duration = Duration::from_secs(3);
@@ -213,6 +213,16 @@ async fn start_node(config: SfuConfig) -> anyhow::Result<NodeHandle> {
 
 fn router(app: Arc<App>) -> Router {
     let trusted: Arc<[Network]> = app.config.http.trusted_proxies.as_slice().into();
+    let session = || patch(whip::change).delete(whip::end).options(whip::options_of_session);
+    let sessions = Router::new()
+        .route("/api/v1/whip/{room}", post(whip::publish).options(whip::options))
+        .route("/api/v1/whep/{room}", post(whip::watch).options(whip::options))
+        .route("/api/v1/whip/{room}/{session}", session())
+        .route("/api/v1/whep/{room}/{session}", session())
+        .method_not_allowed_fallback(rest::method_not_allowed)
+        .layer(DefaultBodyLimit::max(whip::BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), whip::cross_origin))
+        .with_state(Arc::clone(&app));
     let rooms = Router::new()
         .route("/api/v1/rooms", post(rest::create_room))
         .route("/api/v1/rooms/{id}", get(rest::read_room).delete(rest::end_room))
@@ -222,6 +232,7 @@ fn router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(rest::BODY_BYTES_MAX))
         .with_state(app);
     rooms
+        .merge(sessions)
         .fallback(web::page)
         .layer(middleware::from_fn_with_state(trusted, proxies::see_through))
         .layer(middleware::from_fn(rest::within_time))

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use broletto_protocol::Role;
 use broletto_protocol::rest::{ApiError, CreateRoom, CreatedRoom, Room};
-use broletto_signaling_core::{NewRoom, RestError, grant};
+use broletto_signaling_core::{NewRoom, RestError, SessionError, grant};
 use tokio::time::timeout;
 use tracing::error;
 use utoipa::OpenApi;
@@ -23,6 +23,7 @@ use crate::config::WhoCreates;
 use crate::listener::Peer;
 use crate::origin;
 use crate::tokens::{ANY_ROOM, AUDIENCE};
+use crate::whip;
 
 /// Longest body taken, in bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -39,7 +40,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
         title = "Broletto",
         description = "Rooms of a Broletto server. Meetings themselves run over the WebSocket at /api/v1/session."
     ),
-    paths(create_room, read_room, end_room),
+    paths(create_room, read_room, end_room, whip::publish, whip::watch, whip::change, whip::end),
     components(schemas(CreateRoom, CreatedRoom, Room, ApiError))
 )]
 struct Description;
@@ -161,6 +162,23 @@ impl From<RestError> for Refusal {
     }
 }
 
+impl From<SessionError> for Refusal {
+    fn from(error: SessionError) -> Self {
+        let retry_after_s = match &error {
+            SessionError::Unavailable(_) => Some(RESTART_S),
+            SessionError::Invalid { .. }
+            | SessionError::NotFound
+            | SessionError::Forbidden(_)
+            | SessionError::Busy
+            | SessionError::NoPrecondition
+            | SessionError::Stale
+            | SessionError::Internal(_) => None,
+        };
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Refusal { status, error: error.api_error(), retry_after_s }
+    }
+}
+
 impl From<Stopping> for Refusal {
     fn from(stopping: Stopping) -> Self {
         let message = stopping.to_string();
@@ -207,7 +225,7 @@ fn within_rate(app: &App, peer: Peer) -> Result<(), Refusal> {
 }
 
 /// A request that changes something comes from a page of this host, or from no page at all (W5).
-fn may_change(app: &App, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn may_change(app: &App, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
     within_rate(app, peer)?;
     if origin::is_allowed(headers, &app.config.http) {
         return Ok(());
@@ -246,7 +264,7 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<CreateRoom, Refusal> {
         .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, "malformed", error.to_string()))
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -184,13 +184,21 @@ fn rids(lines: &[&str]) -> Result<Vec<String>, String> {
     Ok(declared.into_iter().map(str::to_owned).collect())
 }
 
-/// The one fingerprint of the offer (M5).
+/// The one fingerprint of the offer (M5). A client may say it by other hash functions too (RFC 8122
+/// section 5.1), of which one is enough.
 fn security(session: &[&str], medias: &[Vec<&str>]) -> Result<String, ControlError> {
-    let fingerprint = common(session, medias, "a=fingerprint:")?;
-    let function = fingerprint.split_ascii_whitespace().next().unwrap_or("").to_ascii_lowercase();
-    if function != "sha-256" {
-        return Err(wrong(format!("a=fingerprint is made by sha-256, not {:?}", short(&function))));
-    }
+    let of_medias: Vec<_> = medias.iter().map(|lines| compared(lines)).collect();
+    let fingerprint = match common(&compared(session), &of_medias, "a=fingerprint:") {
+        Ok(fingerprint) => fingerprint,
+        Err(error) => {
+            let any = common(session, medias, "a=fingerprint:")?;
+            let function = any.split_ascii_whitespace().next().unwrap_or("").to_ascii_lowercase();
+            return Err(match function.as_str() {
+                "sha-256" => error,
+                other => wrong(format!("a=fingerprint is made by sha-256, not {:?}", short(other))),
+            });
+        }
+    };
     let setup = common(session, medias, "a=setup:")?;
     if !matches!(setup.as_str(), "actpass" | "active") {
         return Err(wrong(format!("a=setup of an offer is actpass or active, not {:?}", short(&setup))));
@@ -264,13 +272,27 @@ fn wished(
     Ok(lines)
 }
 
+/// The fingerprints that are compared.
+fn compared<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let all = lines.iter().copied().filter(|line| line.starts_with("a=fingerprint:"));
+    all.filter(|line| !is_other_fingerprint(line)).collect()
+}
+
+/// A fingerprint by another hash function than the one that is compared.
+fn is_other_fingerprint(line: &str) -> bool {
+    let function = line.strip_prefix("a=fingerprint:").and_then(|rest| rest.split(' ').next());
+    function.is_some_and(|function| !function.eq_ignore_ascii_case("sha-256"))
+}
+
 fn reduced(session: &[&str], medias: &[Vec<&str>], wished: &[MediaLine]) -> String {
     let mut text = String::with_capacity(16 * 1024);
     let mut push = |line: &str| {
         text.push_str(line);
         text.push_str("\r\n");
     };
-    let needless = |line: &str| line.starts_with("a=candidate:") || line == "a=end-of-candidates";
+    let needless = |line: &str| {
+        line.starts_with("a=candidate:") || line == "a=end-of-candidates" || is_other_fingerprint(line)
+    };
     session.iter().filter(|line| !needless(line)).for_each(|line| push(line));
     for (lines, wished) in medias.iter().zip(wished) {
         push(&lines[0].replacen("TCP/TLS/", "UDP/TLS/", 1));

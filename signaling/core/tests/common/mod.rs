@@ -14,7 +14,10 @@ use broletto_protocol::parse::client_frame;
 use broletto_protocol::rest::{CreateRoom, Room};
 use broletto_protocol::server::{ErrorCode, ServerMessage};
 use broletto_protocol::{Publishing, Role, ServerFrame};
-use broletto_signaling_core::{Claims, Conference, Config, ConnectionId, Event, Now, Output, TokenError};
+use broletto_signaling_core::{
+    Claims, Conference, Config, ConnectionId, Event, HttpRequestId, Now, Output, SessionError, SessionReply,
+    TokenError,
+};
 use serde_json::{Value, json};
 
 pub const SOURCE: &str = "192.0.2.1";
@@ -25,6 +28,8 @@ pub struct World {
     pub node: FakeNode,
     pub now: Now,
     pub inboxes: BTreeMap<ConnectionId, Vec<ServerFrame>>,
+    /// Answers to HTTP requests.
+    pub http: BTreeMap<HttpRequestId, Result<SessionReply, SessionError>>,
     pub closed: BTreeSet<ConnectionId>,
     pub saved: BTreeMap<String, String>,
     pub events: Vec<Event>,
@@ -53,6 +58,7 @@ impl World {
             node: FakeNode::default(),
             now,
             inboxes: BTreeMap::new(),
+            http: BTreeMap::new(),
             closed: BTreeSet::new(),
             saved: BTreeMap::new(),
             events: Vec::new(),
@@ -114,6 +120,9 @@ impl World {
                 }
                 Output::CloseClient { connection } => {
                     self.closed.insert(connection);
+                }
+                Output::ToHttp { request, reply } => {
+                    assert_eq!(self.http.insert(request, reply), None, "a request is answered once");
                 }
                 Output::ToNode(request) => {
                     if let Some(response) = self.node.request(request) {

@@ -7,3 +7,4 @@ mod pages;
 mod process;
 mod rooms;
 mod sessions;
+mod whip;
