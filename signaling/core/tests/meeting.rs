@@ -184,7 +184,12 @@ fn the_codec_follows_who_is_there() {
     world.news(ada.connection);
     world.offer(&bo, "opus vp8");
     assert_eq!(world.news(ada.connection), [ServerMessage::VideoCodec { codec: Codec::Vp8 }]);
-    let control = [broletto_control::Codec::Vp8, broletto_control::Codec::H264];
+    let control = [
+        broletto_control::Codec::Vp8,
+        broletto_control::Codec::H264,
+        broletto_control::Codec::Vp9,
+        broletto_control::Codec::Av1,
+    ];
     assert_eq!(world.node.routers.values().next().expect("the room's router"), &control);
 
     world.ask(bo.connection, json!({ "type": "leave" }));
