@@ -434,6 +434,7 @@ test('two hundred people are listed without a pause', async ({ page }) => {
   console.log(`longest task with 201 people listed: ${Math.round(longest)} ms`);
   const laidOut = await page
     .getByTestId('person')
+    .locator('.name')
     .evaluateAll(
       (all) => all.filter((one) => one.checkVisibility({ contentVisibilityAuto: true })).length,
     );
