@@ -153,7 +153,8 @@ fn a_pool_grows_by_a_second_offer() {
     world.run_ms(3_000);
     assert!(world.peers[b].received(false, 1).packets() > 50, "the new slot shows the other one");
     let (shown, broken) = world.peers[b].received(false, 0).shown();
-    assert_eq!(broken, 0, "the old slot went on");
+    // A larger picture may begin before the last packet of the smaller one was sent.
+    assert!(broken <= 1, "the old slot went on, and {broken} frames are cut");
     assert!(shown.len() > 130, "{}", shown.len());
     assert!(world.peers[a].received(false, 0).packets() > 100);
 }

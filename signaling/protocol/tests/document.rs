@@ -149,7 +149,8 @@ fn sections() -> BTreeMap<String, String> {
     parts
         .map(|part| {
             let (title, text) = part.split_once('\n').expect("a heading ends its line");
-            let end = text.find("\n## ").unwrap_or(text.len());
+            let end = ["\n## ", "\n### "].iter().filter_map(|heading| text.find(heading)).min();
+            let end = end.unwrap_or(text.len());
             (title.to_owned(), text[..end].to_owned())
         })
         .collect()

@@ -2,7 +2,7 @@
 import type { Browser, BrowserContext, Page } from '@playwright/test';
 import { expect } from '@playwright/test';
 import type { Lobby } from '../../../src/protocol/messages';
-import { installProbe } from './page-probe';
+import { installProbe, skipTour } from './page-probe';
 
 /** Their pictures are not looked at: the smaller, the less they take from the others. */
 const QUERY = 'camera=160x90';
@@ -24,6 +24,7 @@ export class People {
     });
     this.contexts.push(context);
     await context.addInitScript(installProbe);
+    await context.addInitScript(skipTour);
     await context.addInitScript(recordAnnouncements);
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
