@@ -46,20 +46,24 @@ export function openMicrophone(
   deviceId: string | undefined,
   sound: Sound,
 ): Promise<MediaStreamTrack> {
-  return openTrack({ audio: microphoneConstraints(sound, deviceId) });
+  return openChosen(deviceId, (id) => ({ audio: microphoneConstraints(sound, id) }));
 }
 
 export async function openCamera(
   deviceId: string | undefined,
   size: CaptureSize,
 ): Promise<MediaStreamTrack> {
-  const video: MediaTrackConstraints = {
+  const video = {
     width: { ideal: size.width },
     height: { ideal: size.height },
     frameRate: { ideal: FRAMES_PER_S },
-    ...(deviceId ? { deviceId: { ideal: deviceId } } : { facingMode: 'user' }),
   };
-  const track = await openTrack({ video });
+  const track = await openChosen(deviceId, (id) => ({
+    video: {
+      ...video,
+      ...(id === undefined ? { facingMode: 'user' } : { deviceId: { exact: id } }),
+    },
+  }));
   track.contentHint = 'motion';
   return track;
 }
@@ -140,6 +144,22 @@ export async function openScreen({
 /** Phones have no screen to share. */
 export function canShareScreen(): boolean {
   return typeof mediaDevices()?.getDisplayMedia === 'function';
+}
+
+/**
+ * A device that was chosen is the one that is opened, even if another would give a better picture;
+ * only where the browser does not know it any more, any other will do.
+ */
+async function openChosen(
+  deviceId: string | undefined,
+  constraints: (deviceId: string | undefined) => MediaStreamConstraints,
+): Promise<MediaStreamTrack> {
+  try {
+    return await openTrack(constraints(deviceId));
+  } catch (error) {
+    if (deviceId === undefined || (error as DeviceError).problem !== 'missing') throw error;
+    return openTrack(constraints(undefined));
+  }
 }
 
 async function openTrack(constraints: MediaStreamConstraints): Promise<MediaStreamTrack> {

@@ -100,8 +100,9 @@ class FakeBrowser {
     const constraints = (audio ?? video) as MediaTrackConstraints;
     const kind = audio ? 'audio' : 'video';
     const list = this.devices.filter((device) => device.kind === `${kind}input`);
-    const ideal = (constraints.deviceId as { ideal?: string } | undefined)?.ideal;
-    const device = list.find(({ deviceId }) => deviceId === ideal) ?? list[0];
+    const exact = (constraints.deviceId as { exact?: string } | undefined)?.exact;
+    const device = exact ? list.find(({ deviceId }) => deviceId === exact) : list[0];
+    if (exact && !device) throw new DOMException('another', 'OverconstrainedError');
     if (!device) throw new DOMException('none', 'NotFoundError');
     const track = new FakeTrack(kind, device.deviceId, constraints);
     this.given.push(track);

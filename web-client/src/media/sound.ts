@@ -26,7 +26,7 @@ export function microphoneConstraints(sound: Sound, deviceId?: string): MediaTra
     noiseSuppression: suppression === 'browser' && !music,
     autoGainControl: autoGain && !music,
     ...(music && { channelCount: { ideal: 2 } }),
-    ...(deviceId && { deviceId: { ideal: deviceId } }),
+    ...(deviceId && { deviceId: { exact: deviceId } }),
   };
 }
 

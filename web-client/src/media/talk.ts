@@ -45,10 +45,17 @@ const PRESSED =
 
 /**
  * Whether the space bar belongs to the focused element: to one that takes text always, to a button
- * only when the keyboard has led there. One that was just clicked keeps the focus, too.
+ * only when the keyboard has led there. One that was `clicked` keeps the focus, too, but whoever
+ * clicked it does not think of it any more.
  */
-export function takesSpace(target: EventTarget | null): boolean {
+export function takesSpace(target: EventTarget | null, clicked: Element | undefined): boolean {
   if (!(target instanceof Element)) return false;
   if (target.closest(TEXT)) return true;
-  return target.closest(PRESSED) !== null && target.matches(':focus-visible');
+  const pressed = pressedBy(target);
+  return pressed !== undefined && pressed !== clicked;
+}
+
+/** The button, or whatever else is pressed like one, that an event is about. */
+export function pressedBy(target: EventTarget | null): Element | undefined {
+  return target instanceof Element ? (target.closest(PRESSED) ?? undefined) : undefined;
 }
