@@ -57,7 +57,7 @@ async function playSignaling(
         socket.send(JSON.stringify({ reply_to: message.id, ...fields }));
       switch (message.type) {
         case 'join':
-          if (message.room === '404' || message.token !== undefined) {
+          if (message.room === '404' || message.token === 'expired') {
             return reply({ type: 'error', code: 'not_admitted', message: 'no such room' });
           }
           you = { ...you, name: message.name ?? '' };
