@@ -166,7 +166,7 @@ for (const locale of LANGUAGES) {
         await join(page);
         await expect(page.locator('[data-source="screen"]')).toBeVisible();
         await expectAccessible(page);
-        await page.getByTestId('toggle-people').click();
+        await openPeople(page);
         await expect(page.getByTestId('person')).toHaveCount(4);
         await expectAccessible(page);
         await page.keyboard.press('Escape');
