@@ -234,6 +234,20 @@ fn m5_an_offer_without_dtls_is_refused() {
     };
     refused(&mut world, &sdes, "a=crypto");
     refused(&mut world, &|sdp| sdp.replace("sha-256", "sha-1"), "sha-256");
+    // Of several hash functions the one that is compared counts, and it says the same in every m-line.
+    let first = "a=fingerprint:sha-256 ";
+    let also = |sdp: &str| sdp.replace(first, &format!("a=fingerprint:sha-1 00:11\r\n{first}"));
+    let differing = |sdp: &str| {
+        let (before, last) = sdp.rsplit_once(first).expect("it has fingerprints");
+        let (value, after) = last.split_once("\r\n").expect("more lines follow");
+        let other: Vec<&str> = value.split(':').rev().collect();
+        format!("{before}{first}{}\r\n{after}", other.join(":"))
+    };
+    let Request::Offer { sdp, .. } = &request else { panic!("an offer") };
+    assert!(sdp.matches(first).count() > 1, "each m-line has one");
+    refused(&mut world, &differing, "a=fingerprint differs");
+    refused(&mut world, &|sdp| also(&differing(sdp)), "a=fingerprint differs");
+    refused(&mut world, &|sdp| also(sdp).replace(first, "a=fingerprint:sha-512 "), "a=fingerprint");
     refused(&mut world, &|_| "hello".into(), "v=0");
     refused(&mut world, &|sdp| sdp.replace("m=audio", "m=application"), "audio or video");
     world.request(request).expect("what was offered is good without these changes");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use broletto_control::{ControlError, Request, RequestId, Response, RouterId, TransportId};
+use broletto_control::{ConsumerId, ControlError, Request, RequestId, Response, RouterId, TransportId};
 use broletto_protocol::client::{ReceiveSlot, SendSlot, Show, ViewSlot};
 use broletto_protocol::server::{ErrorCode, ServerMessage};
 use broletto_protocol::{Publishing, Source};
@@ -134,7 +134,40 @@ impl Conference {
         self.answer_offer(seat, offering.reply_to, Err(error));
         if lost {
             self.transport_lost(transport);
+        } else if renegotiated {
+            self.keep_wishes(seat, &offering.media);
         }
+    }
+
+    /// The node refused to change the m-lines: what the client wished meanwhile of those that stay as
+    /// they were holds all the same, for it was told so.
+    fn keep_wishes(&mut self, seat: &Seat, refused: &Media) {
+        // Who came over HTTP wishes nothing by itself.
+        let Some(participant) = self.participant(seat).filter(|one| one.http.is_none()) else { return };
+        let consumers = participant.media.iter_mut().flat_map(|media| &mut media.consumers);
+        let mut touched = Vec::new();
+        for consumer in consumers {
+            let same = refused.consumers.iter().find(|one| one.consumer == consumer.consumer);
+            let Some(Consumer { wish, size, .. }) = same else { continue };
+            if (&consumer.wish, &consumer.size) != (wish, size) {
+                (consumer.wish, consumer.size) = (wish.clone(), *size);
+                touched.push(consumer.consumer);
+            }
+        }
+        if !touched.is_empty() {
+            self.tell_wishes(seat, &touched);
+        }
+    }
+
+    /// Tells the node what these consumers of the participant are to show now.
+    pub(crate) fn tell_wishes(&mut self, seat: &Seat, touched: &[ConsumerId]) {
+        let Some(room) = self.rooms.get(&seat.room) else { return };
+        let Some(participant) = room.participants.get(&seat.participant) else { return };
+        let Some(media) = &participant.media else { return };
+        let consumers = media.consumers.iter().filter(|one| touched.contains(&one.consumer));
+        let wishes = consumers.map(|consumer| consumer.wish(room)).collect();
+        self.out.command(Request::SetConsumers { transport: media.transport, wishes });
+        self.out.save_participant(room, seat.participant);
     }
 
     /// The transport whose m-lines an offer was to change is gone.
@@ -210,8 +243,9 @@ impl Conference {
         let Some(room) = self.rooms.get_mut(&seat.room) else { return };
         let transport = media.transport;
         let former = room.set_media(seat.participant, Some(media));
+        let renegotiated = former.as_ref().is_some_and(|former| former.transport == transport);
         if let Some(former) = former
-            && former.transport != transport
+            && !renegotiated
         {
             self.transports.remove(&former.transport);
             self.out.command(Request::CloseTransport { transport: former.transport });
@@ -221,13 +255,11 @@ impl Conference {
         let Some(room) = self.rooms.get(&seat.room) else { return };
         let Some(participant) = room.participants.get(&seat.participant) else { return };
         let Some(media) = &participant.media else { return };
-        let chosen = |consumer: &&Consumer| consumer.wish != Show::Off && consumer.wish != Show::Speaker;
-        let wishes: Vec<_> = media
-            .consumers
-            .iter()
-            .filter(|consumer| chosen(consumer) || consumer.size.is_some())
-            .map(|consumer| consumer.wish(room))
-            .collect();
+        // The node has those of a fresh offer as they begin. What it was told of the others since the
+        // offer was written is not known here, so it is told all of them.
+        let touched = |consumer: &&Consumer| renegotiated || !consumer.is_as_it_began();
+        let wishes: Vec<_> =
+            media.consumers.iter().filter(touched).map(|consumer| consumer.wish(room)).collect();
         if !wishes.is_empty() {
             self.out.command(Request::SetConsumers { transport, wishes });
         }

@@ -4,6 +4,7 @@ use broletto_control::{
     CloseReason, ConsumerId, ControlError, Frame, Notification, ProducerId, Response, RouterId, SpeakerLevel,
     TransportId, VERSION, VERSION_MIN,
 };
+use broletto_protocol::Source;
 use broletto_protocol::server::{ServerMessage, SlotSource, Speaker};
 
 use crate::conference::Seat;
@@ -168,6 +169,7 @@ impl Conference {
         }
         self.out.save_participant(room, seat.participant);
         self.refresh_codec(&seat.room);
+        self.direct_watchers(&seat.room);
     }
 
     fn router_abandoned(&mut self, router: RouterId) {
@@ -210,14 +212,13 @@ impl Conference {
         };
         let Some(participant) = self.participant(&seat) else { return };
         let connection = participant.connection();
-        let media = participant.media.as_mut().filter(|media| media.transport == transport);
-        let producers = media.map(|media| &mut media.producers);
-        let Some(owned) = producers.into_iter().flatten().find(|owned| owned.producer == producer) else {
-            return;
-        };
-        owned.asked = Some(layers.clone());
-        let source = owned.source;
-        if let Some(connection) = connection {
+        // What an offer on its way names takes the place of what is there.
+        if let Some(offering) = &mut participant.offering {
+            set_asked(&mut offering.media, transport, producer, &layers);
+        }
+        let media = participant.media.as_mut();
+        let source = media.and_then(|media| set_asked(media, transport, producer, &layers));
+        if let (Some(source), Some(connection)) = (source, connection) {
             self.out.tell(connection, None, ServerMessage::Demand { source, layers });
         }
     }
@@ -247,6 +248,21 @@ impl Conference {
         }
         self.out.broadcast(room, None, &ServerMessage::Speakers { speakers });
     }
+}
+
+/// What the producer carries, if it is one of this media.
+fn set_asked(
+    media: &mut Media,
+    transport: TransportId,
+    producer: ProducerId,
+    layers: &[u8],
+) -> Option<Source> {
+    if media.transport != transport {
+        return None;
+    }
+    let owned = media.producers.iter_mut().find(|owned| owned.producer == producer)?;
+    owned.asked = Some(layers.to_vec());
+    Some(owned.source)
 }
 
 /// Whether that changed anything.

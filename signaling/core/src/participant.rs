@@ -146,6 +146,12 @@ impl Participant {
         }
     }
 
+    /// Whether this source is on, and there are m-lines that carry it.
+    pub(crate) fn sends(&self, source: Source) -> bool {
+        let mut producers = self.media.iter().flat_map(|media| &media.producers);
+        self.publishing.is_on(source) && producers.any(|one| one.source == source)
+    }
+
     pub(crate) fn public_id(&self) -> ParticipantId {
         ParticipantId(self.id.to_string())
     }
@@ -202,6 +208,15 @@ impl Media {
 }
 
 impl Consumer {
+    /// Of which nothing was wished yet.
+    pub(crate) fn new(mid: String, consumer: ConsumerId, kind: MediaKind) -> Self {
+        Consumer { mid, consumer, kind, wish: first_wish(kind), size: None, shows: None, told: true }
+    }
+
+    pub(crate) fn is_as_it_began(&self) -> bool {
+        self.wish == first_wish(self.kind) && self.size.is_none()
+    }
+
     pub(crate) fn slot(&self) -> Slot {
         Slot { mid: self.mid.clone(), shows: self.shows.clone() }
     }
@@ -212,5 +227,12 @@ impl Consumer {
             rule: room.rule(&self.wish),
             size: self.size.map(|(width, height)| VideoSize { width, height }),
         }
+    }
+}
+
+fn first_wish(kind: MediaKind) -> Show {
+    match kind {
+        MediaKind::Audio => Show::Speaker,
+        MediaKind::Video => Show::Off,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use broletto_control::{ConsumerId, ConsumerSlot, Id, ProducerId, ProducerSlot, TransportId};
-use broletto_protocol::client::{ReceiveSlot, SendSlot, Show};
+use broletto_protocol::client::{ReceiveSlot, SendSlot};
 use broletto_protocol::server::ErrorCode;
 use broletto_protocol::{MediaKind, Publishing};
 
@@ -64,23 +64,13 @@ pub(crate) fn media(
     let producers = send.into_iter().map(|SendSlot { mid, source }| {
         let same = former_producers.iter().find(|one| one.mid == mid && one.source == source);
         let producer = same.map(|one| one.producer).unwrap_or_else(|| ProducerId(new_id()));
-        Producer { mid, producer, source, paused: !publishing.is_on(source), asked: None }
+        let asked = same.and_then(|one| one.asked.clone());
+        Producer { mid, producer, source, paused: !publishing.is_on(source), asked }
     });
     let producers = producers.collect();
     let consumers = receive.into_iter().map(|ReceiveSlot { mid, kind }| {
         let same = former_consumers.iter().find(|one| one.mid == mid && one.kind == kind);
-        same.cloned().unwrap_or_else(|| Consumer {
-            mid,
-            consumer: ConsumerId(new_id()),
-            kind,
-            wish: match kind {
-                MediaKind::Audio => Show::Speaker,
-                MediaKind::Video => Show::Off,
-            },
-            size: None,
-            shows: None,
-            told: true,
-        })
+        same.cloned().unwrap_or_else(|| Consumer::new(mid, ConsumerId(new_id()), kind))
     });
     Media { transport, producers, consumers: consumers.collect(), video_codecs: Vec::new() }
 }
@@ -109,6 +99,7 @@ mod tests {
     use super::*;
     use broletto_control::Epoch;
     use broletto_protocol::Source;
+    use broletto_protocol::client::Show;
 
     fn send(mid: &str, source: Source) -> SendSlot {
         SendSlot { mid: mid.to_owned(), source }

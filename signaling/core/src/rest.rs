@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::chat::Chat;
 use crate::conference::Timer;
 use crate::limiter::Pace;
+use crate::lobby::must_wait;
 use crate::token::Audience;
 use crate::{
     Claims, Conference, Event, Grant, Now, Refusal, RoomEnd, TENANT_DEFAULT, chance, roles, room, text,
@@ -146,9 +147,14 @@ impl Conference {
         }
     }
 
-    /// `GET /api/v1/rooms/{id}`, with the bearer token of the request.
+    /// `GET /api/v1/rooms/{id}`, with the bearer token of the request. Whoever would wait in the lobby
+    /// learns nothing of the room here either (W4).
     pub fn read_room(&self, id: &str, token: Option<&str>, now: Now) -> Result<Room, RestError> {
-        self.open_room(id, token, now).map(|(room, _)| room.rest(&self.config.public_url))
+        let (room, grant) = self.open_room(id, token, now)?;
+        if must_wait(room.lobby, room.locked, grant.role) {
+            return Err(RestError::Forbidden);
+        }
+        Ok(room.rest(&self.config.public_url))
     }
 
     /// `DELETE /api/v1/rooms/{id}`.

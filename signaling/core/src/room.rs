@@ -126,7 +126,8 @@ impl Room {
         })
     }
 
-    /// Nobody waits any more for somebody who left.
+    /// Nobody waits any more for somebody who left. The node need not be told: its rules name
+    /// producers that went with their transport, whose ids nobody gets again.
     pub(crate) fn forget(&mut self, gone: &ParticipantId, out: &mut Out) {
         for viewer in self.participants.values_mut() {
             let offered = viewer.offering.iter_mut().map(|offering| &mut offering.media);

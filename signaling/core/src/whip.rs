@@ -4,7 +4,7 @@
 //! A session is named by a secret, the last part of its address. Only its hash is kept, where those
 //! of the WebSocket's participants keep the secret that they resume by.
 
-use broletto_control::{Request, TransportState};
+use broletto_control::TransportState;
 use broletto_protocol::client::{ReceiveSlot, SendSlot, Show};
 use broletto_protocol::rest::ApiError;
 use broletto_protocol::server::{ErrorCode, IceServer};
@@ -132,10 +132,11 @@ impl SessionError {
 
 impl From<ClientError> for SessionError {
     fn from(error: ClientError) -> Self {
-        let ClientError { code, field, message } = error;
+        // The field is one of a message that this client did not write: it sent an SDP.
+        let ClientError { code, field: _, message } = error;
         match code {
             ErrorCode::Invalid | ErrorCode::Limit | ErrorCode::Malformed | ErrorCode::Version => {
-                SessionError::Invalid { field: field.unwrap_or_else(|| "sdp".to_owned()), message }
+                SessionError::Invalid { field: "sdp".to_owned(), message }
             }
             ErrorCode::NotAdmitted | ErrorCode::NotResumable => SessionError::NotFound,
             ErrorCode::Forbidden => SessionError::Forbidden("the role does not allow this"),
@@ -429,7 +430,7 @@ impl Conference {
     /// Shows those who watch by WHEP the screen that is shared now.
     pub(crate) fn direct_watchers(&mut self, room: &str) {
         let Some(room) = self.rooms.get_mut(room) else { return };
-        let sharing = room.participants.values().filter(|one| one.publishing.screen && one.media.is_some());
+        let sharing = room.participants.values().filter(|one| one.sends(Source::Screen));
         let screens: Vec<ParticipantId> = sharing.map(Participant::public_id).collect();
         let mut directed = Vec::new();
         for watcher in room.participants.values_mut().filter(|one| one.kind == Kind::Whep) {
@@ -446,15 +447,11 @@ impl Conference {
                 }
             }
             if !touched.is_empty() {
-                directed.push((watcher.id, media.transport, touched));
+                directed.push((Seat { room: room.id.clone(), participant: watcher.id }, touched));
             }
         }
-        for (id, transport, touched) in directed {
-            let media = room.participants[&id].media.iter().flat_map(|media| &media.consumers);
-            let wishes = media.filter(|one| touched.contains(&one.consumer)).map(|one| one.wish(room));
-            let request = Request::SetConsumers { transport, wishes: wishes.collect() };
-            self.out.command(request);
-            self.out.save_participant(room, id);
+        for (watcher, touched) in directed {
+            self.tell_wishes(&watcher, &touched);
         }
     }
 }

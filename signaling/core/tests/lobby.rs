@@ -7,7 +7,7 @@ use std::time::Duration;
 use broletto_protocol::rest::CreateRoom;
 use broletto_protocol::server::{ClosedReason, ErrorCode, ServerMessage};
 use broletto_protocol::{Kind, Lobby, Role, ServerFrame};
-use broletto_signaling_core::{Claims, Config, ConnectionId, Event, Limits, LobbyStep};
+use broletto_signaling_core::{Claims, Config, ConnectionId, Event, Limits, LobbyStep, RestError};
 use common::*;
 use serde_json::json;
 
@@ -357,5 +357,24 @@ fn a_room_is_made_with_a_lobby_or_as_the_server_is_configured() {
             let ServerMessage::Joined { room, .. } = reply else { panic!("{reply:?}") };
             assert_eq!(room.lobby, made, "{configured:?} {asked:?}");
         }
+    }
+}
+
+#[test]
+fn w4_whoever_would_wait_reads_nothing_of_the_room_over_rest_either() {
+    let mut world = World::new();
+    let (room, claims, _moderator) = world.moderated(json!({ "lobby": "guests", "locked": false }));
+    let read = |world: &World, role| {
+        let token = serde_json::to_string(&Claims { role, ..claims.clone() }).expect("claims serialise");
+        world.conference.read_room(&room, Some(&token), world.now).map(|room| room.title)
+    };
+    let title = Ok(String::new());
+    for (role, expected) in [
+        (Role::Viewer, Err(RestError::Forbidden)),
+        (Role::Guest, Err(RestError::Forbidden)),
+        (Role::Participant, title.clone()),
+        (Role::Moderator, title),
+    ] {
+        assert_eq!(read(&world, role), expected, "{role:?}");
     }
 }

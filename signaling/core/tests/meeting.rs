@@ -10,7 +10,7 @@ use broletto_control::{
 use broletto_protocol::server::{ErrorCode, MediaState, ServerMessage, Slot, SlotSource, Speaker};
 use broletto_protocol::{Codec, ParticipantId, Source};
 use common::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn everyone_learns_who_comes_changes_and_goes() {
@@ -150,6 +150,66 @@ fn a_publisher_learns_which_of_its_layers_are_seen() {
     let stranger = broletto_control::ProducerId(broletto_control::Id::new(own[0].0.epoch, u32::MAX));
     world.notify(Notification::ProducerDemand { transport, producer: stranger, layers: vec![0] });
     assert_eq!(world.news(back), []);
+}
+
+fn wish(mid: &str, show: &str) -> Value {
+    json!({ "type": "view", "slots": [{ "mid": mid, "show": { "type": show } }] })
+}
+
+#[test]
+fn what_is_wished_while_an_offer_is_answered_holds() {
+    use ConsumerRule::{Off, Speaker};
+    let mut world = World::new();
+    let room = world.room();
+    let ada = world.join(&room.id, "Ada");
+    let rules = |world: &World| {
+        let transport = world.node.last_offer.expect("the node was asked");
+        world.node.transports[&transport].consumers.values().copied().collect::<Vec<_>>()
+    };
+    let mut meanwhile = |fresh: bool, refusal: Option<ControlError>, wishes: &[(&str, &str)]| {
+        (world.node.holding, world.node.refusal) = (true, refusal);
+        let offered = world.say(ada.connection, offer("opus h264", fresh));
+        for (mid, show) in wishes {
+            assert_eq!(world.ask(ada.connection, wish(mid, show)), ServerMessage::Ok);
+        }
+        world.release_node();
+        let reply = world.reply(ada.connection, offered).expect("a reply");
+        (matches!(reply, ServerMessage::Answer { .. }), rules(&world))
+    };
+    // No size goes with them.
+    assert_eq!(meanwhile(true, None, &[("2", "off"), ("3", "speaker")]), (true, vec![Off, Speaker, Off]));
+    assert_eq!(meanwhile(false, None, &[("3", "off"), ("2", "speaker")]), (true, vec![Speaker, Off, Off]));
+    let refusal = Some(ControlError::invalid("sdp", "no"));
+    assert_eq!(meanwhile(false, refusal, &[("4", "speaker")]), (false, vec![Speaker, Off, Speaker]));
+    world.restart();
+    world.node.transports.values_mut().for_each(|transport| transport.consumers.clear());
+    world.connect_node();
+    assert_eq!(rules(&world), [Speaker, Off, Speaker], "they were saved");
+    assert_eq!(world.node.complaints, Vec::<String>::new());
+}
+
+#[test]
+fn which_layers_are_seen_outlives_another_offer() {
+    let mut world = World::new();
+    let room = world.room();
+    let bo = world.join(&room.id, "Bo");
+    let transport = world.offer(&bo, "opus h264");
+    let [microphone, camera] = world.producers(transport)[..] else { panic!("two producers") };
+    let demand = |producer, layers| Notification::ProducerDemand { transport, producer, layers };
+    world.notify(demand(microphone, vec![0]));
+    world.notify(demand(camera, vec![2]));
+    world.node.holding = true;
+    world.say(bo.connection, offer("opus h264", false));
+    world.notify(demand(camera, vec![0, 1]));
+    world.release_node();
+    world.disconnect(bo.connection);
+    let back = world.connect();
+    world.ask(back, resume(&bo.secret));
+    world.news(back);
+    world.ask(back, json!({ "type": "ping" }));
+    let told = |source, layers| ServerMessage::Demand { source, layers };
+    let expected = [told(Source::Microphone, vec![0]), told(Source::Camera, vec![0, 1])];
+    assert_eq!(world.news(back), expected);
 }
 
 #[test]

@@ -53,6 +53,7 @@ trait Http {
     ) -> Result<SessionReply, SessionError>;
     fn end(&mut self, session: &Session) -> Result<(), SessionError>;
     fn roster(&mut self, room: &str) -> Vec<Participant>;
+    /// What the node follows: a rule for a producer that is gone shows nothing.
     fn shows(&self, transport: TransportId) -> Vec<ConsumerRule>;
 }
 
@@ -107,7 +108,13 @@ impl Http for World {
     }
 
     fn shows(&self, transport: TransportId) -> Vec<ConsumerRule> {
-        self.node.transports[&transport].consumers.values().copied().collect()
+        let known = |id| self.node.transports.values().any(|one| one.producers.contains_key(&id));
+        let rules = self.node.transports[&transport].consumers.values().copied();
+        let shown = rules.map(|rule| match rule {
+            ConsumerRule::Producer { producer } if !known(producer) => ConsumerRule::Off,
+            rule => rule,
+        });
+        shown.collect()
     }
 }
 
@@ -276,7 +283,7 @@ fn m8_an_offer_has_the_lines_that_the_door_is_for() {
         (Door::Whep, &many, "at most 8 slots of kind audio"),
     ] {
         let Some(Err(error)) = world.knock(new(door, &room.id, sdp(lines))) else { panic!("{part}") };
-        assert_eq!(error.status(), 422);
+        assert_eq!((error.status(), error.api_error().field.as_deref()), (422, Some("sdp")));
         assert!(error.to_string().contains(part), "{error}");
     }
     assert_eq!(world.conference.totals().participants, 0);
@@ -411,9 +418,20 @@ fn a_watcher_sees_the_speaker_and_the_screen_that_is_shared() {
     assert_eq!(world.shows(one.transport), [Speaker, bo_screen]);
     switch(&mut world, &bo, false);
     assert_eq!(world.shows(one.transport), [Speaker, ada_screen]);
+    // One whose media is lost shows nothing until it has offered again.
+    switch(&mut world, &bo, true);
+    let shown = world.saved_participants().find(|one| one["name"] == "Ada").expect("she is there");
+    let lost = serde_json::from_value(shown["media"]["transport"].clone()).expect("an id");
+    world.notify(Notification::TransportClosed { transport: lost, reason: CloseReason::TimedOut });
+    assert_eq!(world.shows(one.transport), [Speaker, bo_screen]);
+    world.ask(bo.connection, json!({ "type": "leave" }));
+    assert_eq!(world.shows(one.transport), [Speaker, Speaker]);
+    // Nor does one that says that it shares and has no m-line for it.
+    world.offer(&ada, "opus h264");
+    assert_eq!(world.shows(one.transport), [Speaker, Speaker]);
     world.ask(ada.connection, json!({ "type": "leave" }));
     assert_eq!(world.shows(one.transport), [Speaker, Speaker]);
-    assert_eq!(world.shows(three.transport)[0], Speaker);
+    assert_eq!(world.shows(three.transport), [Speaker, Off, Speaker]);
     assert_eq!(world.node.complaints, Vec::<String>::new());
 }
 

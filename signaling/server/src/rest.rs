@@ -92,6 +92,7 @@ pub async fn create_room(
     params(("id" = String, Path, description = "The room's id.")),
     responses(
         (status = 200, description = "The room.", body = Room),
+        (status = 403, description = "Who bears the token would wait in the lobby.", body = ApiError),
         (status = 404, description = "No such room, or no token for it; they cannot be told apart.", body = ApiError),
         (status = 429, description = "Too many requests.", body = ApiError),
     )
