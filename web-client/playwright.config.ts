@@ -9,6 +9,8 @@ export default defineConfig({
   forbidOnly: true,
   workers: 1,
   timeout: LONG ? 600_000 : 180_000,
+  // Browsers, server and whatever else runs share the machine's cores; what needed a repeat is listed.
+  retries: 2,
   reporter: 'list',
   outputDir: 'test-results',
   use: { launchOptions: { executablePath: CHROMIUM, args: CHROMIUM_FLAGS } },
