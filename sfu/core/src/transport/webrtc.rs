@@ -664,9 +664,7 @@ impl WebRtc {
         };
         let desired_bps = desired_bps.min(ceiling_bps);
         let (low, high) = (self.desired_bps * 3 / 4, self.desired_bps * 5 / 4);
-        // What is wished for first must not vanish behind the guess that it replaces.
-        let replaces_guess = self.begins(now) && desired_bps > self.desired_bps;
-        if !replaces_guess && (low..=high).contains(&desired_bps) && self.desired_bps > 0 {
+        if (low..=high).contains(&desired_bps) && self.desired_bps > 0 {
             return;
         }
         self.desired_bps = desired_bps;
