@@ -74,6 +74,8 @@ pub(crate) struct Consumer {
     pub ssrc: Option<Ssrc>,
     /// Whether the peer takes dependency descriptors.
     pub takes_descriptors: bool,
+    /// Whether the path has room for audio with older frames in it.
+    pub redundancy: bool,
     dwell: Dwell,
     selector: Selector,
     rewriter: Rewriter,
@@ -109,6 +111,7 @@ impl Consumer {
             payload_types: PayloadTypes::default(),
             ssrc: None,
             takes_descriptors: false,
+            redundancy: true,
             dwell: Dwell::default(),
             selector: Selector::default(),
             rewriter,
@@ -264,7 +267,7 @@ impl Consumer {
 
     /// The packet with the older frames in it, if it has some and the peer takes them.
     fn redundant(&self, packet: &Packet, opus: Pt) -> Option<(Pt, Arc<[u8]>)> {
-        let payload_type = self.payload_types.red?;
+        let payload_type = self.payload_types.red.filter(|_| self.redundancy)?;
         let (redundant, payload) = packet.redundant.as_ref()?;
         let retyped = redundant.retyped(payload, *opus);
         Some((payload_type, retyped.map_or_else(|| payload.clone(), Arc::from)))

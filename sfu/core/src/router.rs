@@ -37,6 +37,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(200);
 
 /// What a session is told that ended by a panic (M6).
 const FAULT: &str = "a fault of ours ended this session";
+/// Audio with older frames in it takes twice the room: on a path that carries less than this, in bits
+/// a second, the picture needs it more.
+const REDUNDANCY_BPS_MIN: u64 = 500_000;
 
 /// What the worker lends to its routers.
 pub(crate) struct Context<'a> {
@@ -256,7 +259,9 @@ impl Router {
             return;
         };
         let structure = descriptor.as_ref().and(inspector.structure().cloned());
-        let appeared = producer.note_packet(stream.encoding, &info, packet.payload.len(), cx.now);
+        // Older frames are left out where the path is narrow, which is where it is counted on.
+        let bytes = redundant.as_ref().map_or(packet.payload.len(), |one| one.primary(&packet.payload).len());
+        let appeared = producer.note_packet(stream.encoding, &info, bytes, cx.now);
         if producer.codec.replace(codec) != Some(codec) {
             self.sources_stale = true;
         }
@@ -472,6 +477,8 @@ impl Router {
             })
             .collect();
         let usable_bps = transport.usable_bps();
+        let redundancy = usable_bps.is_none_or(|bps| bps >= REDUNDANCY_BPS_MIN);
+        transport.consumers.iter_mut().for_each(|consumer| consumer.redundancy = redundancy);
         let allocation = allocator::allocate(usable_bps, &demands);
         tracing::trace!(transport = %transport.id.0, usable_bps, ?allocation, ?demands, "allocated");
         transport.set_desired(allocation.probe_bps(usable_bps), cx.now);
