@@ -1,0 +1,1 @@
+//! One outgoing stream: its history, retransmissions and sender reports.

@@ -1,0 +1,1 @@
+//! Sequence numbers that do not wrap.
