@@ -73,7 +73,8 @@ pub struct Received<'a> {
     pub contents: &'a [u8],
 }
 
-/// A datagram to send.
+/// Datagrams to send, all on one way: one after the other in `contents`, each of `segment_bytes` but
+/// the last, which may be shorter. The kernel can split them (generic segmentation offload).
 #[derive(Debug)]
 pub struct Transmit {
     pub protocol: Protocol,
@@ -81,12 +82,15 @@ pub struct Transmit {
     pub source: SocketAddr,
     pub destination: SocketAddr,
     pub class: Class,
+    /// Not 0.
+    pub segment_bytes: usize,
+    /// To be given back by [`crate::Worker::reuse`] when it was sent.
     pub contents: Vec<u8>,
 }
 
-impl AsRef<[u8]> for Transmit {
-    fn as_ref(&self) -> &[u8] {
-        &self.contents
+impl Transmit {
+    pub fn datagrams(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.contents.chunks(self.segment_bytes.max(1))
     }
 }
 

@@ -189,6 +189,11 @@ impl Worker {
         }
     }
 
+    /// Takes back the contents of a [`crate::io::Transmit`] that was sent.
+    pub fn reuse(&mut self, contents: Vec<u8>) {
+        self.outbox.reuse(contents);
+    }
+
     /// When [`Worker::handle_timeout`] is due.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let deadline = self.deadlines.first().map(|(at, _)| *at);

@@ -24,11 +24,10 @@ fn main() {
             (Egress::new(socket), SendBatch::new(), Metrics::new().worker(0));
         let (mut busy_ns, mut wall_ns) = (0, 0);
         for _ in 0..PACKETS / (RECEIVERS * group) {
-            let ways = receivers.iter().flat_map(|receiver| std::iter::repeat_n(receiver, group));
             let mut transmits: Vec<_> =
-                ways.map(|receiver| transmit(source, receiver.local_address())).collect();
+                receivers.iter().map(|receiver| transmit(source, receiver.local_address(), group)).collect();
             let (busy, wall) = (thread_busy_ns(), Instant::now());
-            egress.send(&mut transmits, &mut batch, &metrics);
+            egress.send(&mut transmits, &mut Vec::new(), &mut batch, &metrics);
             busy_ns += thread_busy_ns() - busy;
             wall_ns += wall.elapsed().as_nanos() as u64;
         }
@@ -42,9 +41,9 @@ fn main() {
     }
 }
 
-fn transmit(source: SocketAddr, destination: SocketAddr) -> Transmit {
-    let contents = vec![0x80; PACKET_BYTES];
-    Transmit { protocol: Protocol::Udp, source, destination, class: Class::Video, contents }
+fn transmit(source: SocketAddr, destination: SocketAddr, group: usize) -> Transmit {
+    let (segment_bytes, contents) = (PACKET_BYTES, vec![0x80; PACKET_BYTES * group]);
+    Transmit { protocol: Protocol::Udp, source, destination, class: Class::Video, segment_bytes, contents }
 }
 
 /// The first number is the time on the processor, in nanoseconds.

@@ -32,8 +32,8 @@ const COMMANDS_MAX: usize = 1_024;
 const COMMANDS_PER_TURN: usize = 32;
 /// Batches from one socket before the others have their turn.
 const BATCHES_PER_TURN: usize = 4;
-/// Transmits that are grouped together.
-const TRANSMITS_MAX: usize = 512;
+/// Transmits that are sent together.
+const TRANSMITS_MAX: usize = 64;
 /// Outputs taken before packets have their turn again.
 const OUTPUTS_PER_TURN: usize = 65_536;
 /// The longest wait, so that the heartbeat goes on.
@@ -52,6 +52,8 @@ pub(crate) trait MediaPlane {
     fn handle_received(&mut self, received: Received<'_>, now: Instant);
     fn handle_timeout(&mut self, now: Instant);
     fn poll_output(&mut self) -> Option<Output>;
+    /// Takes back the contents of a transmit that was sent.
+    fn reuse(&mut self, contents: Vec<u8>);
     fn poll_timeout(&mut self) -> Option<Instant>;
     /// What was counted since it was made.
     fn stats(&self) -> WorkerStats;
@@ -72,6 +74,10 @@ impl MediaPlane for Worker {
 
     fn poll_output(&mut self) -> Option<Output> {
         Worker::poll_output(self)
+    }
+
+    fn reuse(&mut self, contents: Vec<u8>) {
+        Worker::reuse(self, contents);
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {
@@ -181,6 +187,8 @@ struct WorkerThread<M, F> {
     receive: ReceiveBatch,
     send: SendBatch,
     transmits: Vec<Transmit>,
+    /// Contents of what was sent, on their way back to the worker.
+    spent: Vec<Vec<u8>>,
     metrics: WorkerMetrics,
     /// What the worker had counted when it was last looked at.
     stats: WorkerStats,
@@ -203,6 +211,7 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
             receive: ReceiveBatch::new(),
             send: SendBatch::new(),
             transmits: Vec::with_capacity(TRANSMITS_MAX),
+            spent: Vec::with_capacity(TRANSMITS_MAX),
             metrics: setup.metrics,
             stats: WorkerStats::default(),
             next_sweep: now + SWEEP_EVERY,
@@ -244,7 +253,8 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
             token => {
                 let index = (token - TOKEN_SOCKETS) as usize;
                 if event.writable {
-                    self.sockets[index].flush(&mut self.send, &self.metrics);
+                    self.sockets[index].flush(&mut self.spent, &mut self.send, &self.metrics);
+                    self.reuse_spent(now);
                     self.watch_writable(index);
                 }
                 if event.readable {
@@ -320,10 +330,13 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
                     Protocol::Udp => {
                         self.transmits.push(transmit);
                         if self.transmits.len() >= TRANSMITS_MAX {
-                            self.send_transmits();
+                            self.send_transmits(now);
                         }
                     }
-                    Protocol::Tcp => self.connections.send(transmit, &self.metrics),
+                    Protocol::Tcp => {
+                        self.connections.send(&transmit, &self.metrics);
+                        self.spent.push(transmit.contents);
+                    }
                 },
                 Output::Notification(notification) => {
                     self.outbox.push(WorkerEvent::Notification(notification), &self.metrics);
@@ -336,30 +349,40 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
         if self.guarded.take_replaced() {
             self.outbox.push(WorkerEvent::Restarted { worker: self.index }, &self.metrics);
         }
-        self.send_transmits();
+        self.send_transmits(now);
         self.connections.flush(now, &self.poller, &self.metrics);
         more
     }
 
-    fn send_transmits(&mut self) {
-        // Fan-out yields one packet for each receiver in turn; side by side they can be grouped.
-        // What goes to one receiver keeps its order.
-        self.transmits.sort_by_key(|transmit| (transmit.source, transmit.destination));
+    fn send_transmits(&mut self, now: Instant) {
         while let Some(first) = self.transmits.first() {
             let source = first.source;
-            let end = self.transmits.partition_point(|transmit| transmit.source <= source);
-            let others = self.transmits.split_off(end);
+            let run = self.transmits.iter().take_while(|transmit| transmit.source == source).count();
+            let others = self.transmits.split_off(run);
             match self.sockets.iter().position(|socket| socket.local_address() == source) {
                 Some(index) => {
-                    self.sockets[index].send(&mut self.transmits, &mut self.send, &self.metrics);
-                    if self.sockets[index].is_blocked() {
+                    let socket = &mut self.sockets[index];
+                    socket.send(&mut self.transmits, &mut self.spent, &mut self.send, &self.metrics);
+                    if socket.is_blocked() {
                         self.watch_writable(index);
                     }
                 }
-                None => self.metrics.dropped_no_socket.inc_by(self.transmits.len() as u64),
+                None => {
+                    let datagrams = self.transmits.iter().map(|transmit| transmit.datagrams().len());
+                    self.metrics.dropped_no_socket.inc_by(datagrams.sum::<usize>() as u64);
+                    self.transmits.clear();
+                }
             }
-            self.transmits = others;
+            if !others.is_empty() {
+                self.transmits = others;
+            }
         }
+        self.reuse_spent(now);
+    }
+
+    fn reuse_spent(&mut self, now: Instant) {
+        let spent = &mut self.spent;
+        self.guarded.call(now, |plane| spent.drain(..).for_each(|contents| plane.reuse(contents)));
     }
 
     fn watch_writable(&self, index: usize) {
@@ -431,7 +454,7 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
         self.guarded.call(now, |plane| plane.handle_request(nothing, now).is_ok());
         self.pump(now);
         for socket in &mut self.sockets {
-            socket.flush(&mut self.send, &self.metrics);
+            socket.flush(&mut self.spent, &mut self.send, &self.metrics);
         }
         self.outbox.flush();
         self.record_stats(now);

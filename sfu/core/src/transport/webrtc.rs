@@ -27,8 +27,8 @@ use crate::allocator::ESTIMATE_START_BPS;
 use crate::capture::{CaptureClock, Report};
 use crate::consumer::{Consumer, Packet};
 use crate::demux::Kind;
-use crate::io::{Class, Limits, LocalAddress, Protocol, Received, Transmit};
-use crate::outbox::Outbox;
+use crate::io::{Class, Limits, LocalAddress, Protocol, Received};
+use crate::outbox::{Outbox, Way};
 use crate::stats::WorkerStats;
 
 /// Consent is refreshed every 5 s, give or take a fifth (RFC 7675 section 5.1). Whoever was not
@@ -512,7 +512,7 @@ impl WebRtc {
         self.stats.packets_out += u64::from(kind == Some(Kind::Rtp));
         self.stats.bytes_out += contents.len() as u64;
         let Path { protocol, bound, remote } = path;
-        outbox.transmit(Transmit { protocol, source: bound, destination: remote, class, contents });
+        outbox.datagram(Way { protocol, source: bound, destination: remote }, class, contents);
     }
 
     fn handle_event(&mut self, event: Event, events: &mut Vec<TransportEvent>, now: Instant) {

@@ -242,13 +242,16 @@ impl World {
                     match self.peers.iter_mut().find(to) {
                         Some(peer) => {
                             peer.bytes_offered += transmit.contents.len() as u64;
-                            if let Some(hold) = peer.lie {
-                                if peer.held.is_empty() {
-                                    peer.release_at = self.now + hold;
+                            for datagram in transmit.datagrams() {
+                                if let Some(hold) = peer.lie {
+                                    if peer.held.is_empty() {
+                                        peer.release_at = self.now + hold;
+                                    }
+                                    peer.held.push(datagram.to_vec());
                                 }
-                                peer.held.push(transmit.contents.clone());
+                                peer.down.handle_packet(self.now, datagram.to_vec());
                             }
-                            peer.down.handle_packet(self.now, transmit.contents);
+                            self.worker.reuse(transmit.contents);
                         }
                         None => self.strays.push(transmit),
                     }

@@ -175,19 +175,26 @@ impl ReceiveBatch {
     }
 }
 
-/// Datagrams for one destination that walk down the stack together: all as long as the first, but
-/// the last, which may be shorter.
+/// Datagrams for one destination that walk down the stack together: all of `segment_bytes`, but the
+/// last, which may be shorter.
 #[derive(Debug, Clone, Copy)]
-pub struct Message<'a, T> {
+pub struct Message<'a> {
     pub destination: SocketAddr,
     /// The byte with the DSCP.
     pub tos: u8,
-    pub segments: &'a [T],
+    pub segment_bytes: usize,
+    pub contents: &'a [u8],
+}
+
+impl Message<'_> {
+    pub fn datagrams(&self) -> usize {
+        self.contents.len().div_ceil(self.segment_bytes.max(1))
+    }
 }
 
 /// Room for the system call's arguments, made once.
 pub struct SendBatch {
-    parts: Vec<libc::iovec>,
+    parts: Box<[MaybeUninit<libc::iovec>]>,
     destinations: Box<[MaybeUninit<libc::sockaddr_storage>]>,
     controls: Box<[Control]>,
     headers: Vec<libc::mmsghdr>,
@@ -197,7 +204,7 @@ impl SendBatch {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         SendBatch {
-            parts: Vec::with_capacity(SEND_BATCH * SEGMENTS_MAX),
+            parts: vec![MaybeUninit::uninit(); SEND_BATCH].into(),
             destinations: vec![MaybeUninit::zeroed(); SEND_BATCH].into(),
             controls: vec![Control([0; CONTROL_BYTES]); SEND_BATCH].into(),
             headers: Vec::with_capacity(SEND_BATCH),
@@ -206,43 +213,35 @@ impl SendBatch {
 
     /// Hands over the first [`SEND_BATCH`] messages; how many the kernel took comes back. An error
     /// is that of the first message.
-    pub fn send<T: AsRef<[u8]>>(
+    pub fn send<'a>(
         &mut self,
         socket: &UdpSocket,
-        messages: &[Message<'_, T>],
+        messages: impl Iterator<Item = Message<'a>>,
     ) -> io::Result<usize> {
-        let messages = &messages[..messages.len().min(SEND_BATCH)];
-        self.parts.clear();
         self.headers.clear();
-        for message in messages {
-            self.parts.extend(message.segments.iter().take(SEGMENTS_MAX).map(|segment| {
-                let segment = segment.as_ref();
-                libc::iovec { iov_base: segment.as_ptr().cast_mut().cast(), iov_len: segment.len() }
-            }));
-        }
-        let mut parts = self.parts.as_mut_ptr();
-        for (index, message) in messages.iter().enumerate() {
-            let count = message.segments.len().min(SEGMENTS_MAX);
+        for (index, message) in messages.take(SEND_BATCH).enumerate() {
+            let contents = message.contents;
+            let part =
+                libc::iovec { iov_base: contents.as_ptr().cast_mut().cast(), iov_len: contents.len() };
             // SAFETY: all fields are numbers or pointers, for which zero is a value.
             let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
             let hdr = &mut header.msg_hdr;
             hdr.msg_name = self.destinations[index].as_mut_ptr().cast();
             hdr.msg_namelen = write_socket_address(&mut self.destinations[index], message.destination);
-            hdr.msg_iov = parts;
-            hdr.msg_iovlen = count as _;
+            hdr.msg_iov = self.parts[index].write(part);
+            hdr.msg_iovlen = 1;
             hdr.msg_control = self.controls[index].0.as_mut_ptr().cast();
             hdr.msg_controllen = CONTROL_BYTES as _;
-            let segment_bytes = message.segments.first().map_or(0, |segment| segment.as_ref().len());
+            let segment_bytes = if message.datagrams() > 1 { message.segment_bytes as u16 } else { 0 };
             // SAFETY: the control buffer that the header points to has CONTROL_BYTES, is aligned, and
             // outlives the call below.
-            unsafe { write_control(hdr, message, if count > 1 { segment_bytes as u16 } else { 0 }) };
+            unsafe { write_control(hdr, message.destination, message.tos, segment_bytes) };
             self.headers.push(header);
-            // SAFETY: the parts of all messages were laid out one after the other above.
-            parts = unsafe { parts.add(count) };
         }
         let length = self.headers.len() as libc::c_uint;
-        // SAFETY: each header points to its parts, which point into `messages`, to its destination
-        // and its control buffer; all outlive the call, which writes to the headers only.
+        // SAFETY: each header points to its part, which points into the contents of its message, to
+        // its destination and its control buffer; all outlive the call, which writes to the headers
+        // only.
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         let result =
             unsafe { libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), length, flags as _) };
@@ -254,8 +253,13 @@ impl SendBatch {
 ///
 /// # Safety
 /// `header.msg_control` points to an aligned buffer of `header.msg_controllen` = CONTROL_BYTES.
-unsafe fn write_control<T>(header: &mut libc::msghdr, message: &Message<'_, T>, segment_bytes: u16) {
-    let (level, kind) = match message.destination {
+unsafe fn write_control(
+    header: &mut libc::msghdr,
+    destination: SocketAddr,
+    tos: u8,
+    segment_bytes: u16,
+) {
+    let (level, kind) = match destination {
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
     };
@@ -266,7 +270,7 @@ unsafe fn write_control<T>(header: &mut libc::msghdr, message: &Message<'_, T>, 
         (*first).cmsg_level = level;
         (*first).cmsg_type = kind;
         (*first).cmsg_len = libc::CMSG_LEN(size_of::<libc::c_int>() as _) as _;
-        libc::CMSG_DATA(first).cast::<libc::c_int>().write_unaligned(message.tos.into());
+        libc::CMSG_DATA(first).cast::<libc::c_int>().write_unaligned(tos.into());
         let mut length = libc::CMSG_SPACE(size_of::<libc::c_int>() as _);
         if segment_bytes > 0 {
             let second = first.cast::<u8>().add(length as usize).cast::<libc::cmsghdr>();
@@ -386,17 +390,18 @@ mod tests {
             receiver.receive_tos().expect("TOS can be asked for");
             let sizes = [1_200, 1_200, 1_200, 700];
             let segments: Vec<_> = (0u8..).zip(sizes).map(|(fill, size)| vec![fill; size]).collect();
-            let single = [b"single".to_vec()];
+            let (group, single) = (segments.concat(), b"single".to_vec());
             let destination = receiver.local_address();
             let messages = [
-                Message { destination, tos: EXPEDITED, segments: &segments[..] },
-                Message { destination, tos: 0, segments: &single[..] },
+                Message { destination, tos: EXPEDITED, segment_bytes: 1_200, contents: &group },
+                Message { destination, tos: 0, segment_bytes: 6, contents: &single },
             ];
-            let sent = SendBatch::new().send(&sender, &messages).expect("loopback takes groups");
+            let sent =
+                SendBatch::new().send(&sender, messages.into_iter()).expect("loopback takes groups");
             assert_eq!(sent, 2);
             let received = receive_all(&receiver, 5);
             let expected = segments.iter().map(|s| (sender.local_address(), Some(EXPEDITED), s.clone()));
-            let last = (sender.local_address(), Some(0), single[0].clone());
+            let last = (sender.local_address(), Some(0), single.clone());
             assert_eq!(received, expected.chain([last]).collect::<Vec<_>>(), "{ip}");
         }
     }
@@ -404,9 +409,10 @@ mod tests {
     #[test]
     fn a_datagram_that_is_too_long_is_told_apart() {
         let (sender, receiver) = pair("127.0.0.1");
-        let segments = [vec![1; DATAGRAM_BYTES_MAX + 1]];
-        let message = Message { destination: receiver.local_address(), tos: 0, segments: &segments[..] };
-        SendBatch::new().send(&sender, &[message]).expect("send");
+        let contents = vec![1; DATAGRAM_BYTES_MAX + 1];
+        let destination = receiver.local_address();
+        let message = Message { destination, tos: 0, segment_bytes: contents.len(), contents: &contents };
+        SendBatch::new().send(&sender, [message].into_iter()).expect("send");
         let mut batch = ReceiveBatch::new();
         assert_eq!(batch.receive(&receiver).expect("it is there"), 1);
         assert_eq!(batch.datagrams().collect::<Vec<_>>(), [None]);

@@ -117,11 +117,13 @@ impl Connections {
     }
 
     /// Queues a packet; [`Connections::flush`] writes it.
-    pub(super) fn send(&mut self, transmit: Transmit, metrics: &WorkerMetrics) {
+    pub(super) fn send(&mut self, transmit: &Transmit, metrics: &WorkerMetrics) {
         let key = (transmit.destination, transmit.source);
         let Some(token) = self.tokens.get(&key) else { return metrics.dropped_no_socket.inc() };
         let Some(entry) = self.entries.get_mut(token) else { return };
-        entry.connection.send(transmit.class, transmit.contents, metrics);
+        for contents in transmit.datagrams() {
+            entry.connection.send(transmit.class, contents.to_vec(), metrics);
+        }
         self.dirty.insert(*token);
     }
 

@@ -18,8 +18,9 @@ struct Echo {
 const DELAY: Duration = Duration::from_micros(1_500);
 
 fn transmit(source: SocketAddr, destination: SocketAddr, contents: &[u8]) -> Output {
-    let (protocol, class) = (Protocol::Udp, Class::Audio);
-    Output::Transmit(Transmit { protocol, source, destination, class, contents: contents.to_vec() })
+    let (protocol, class, segment_bytes) = (Protocol::Udp, Class::Audio, contents.len());
+    let contents = contents.to_vec();
+    Output::Transmit(Transmit { protocol, source, destination, class, segment_bytes, contents })
 }
 
 impl MediaPlane for Echo {
@@ -49,6 +50,8 @@ impl MediaPlane for Echo {
     fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
+
+    fn reuse(&mut self, _contents: Vec<u8>) {}
 
     fn poll_timeout(&mut self) -> Option<Instant> {
         self.alarm.map(|(at, ..)| at)
