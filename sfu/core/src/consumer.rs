@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broletto_control::{Codec, ConsumerId, ConsumerRule, ProducerId, VideoSize};
-use str0m::Rtc;
-use str0m::media::{Mid, Pt};
-use str0m::rtp::{Ssrc, Vp8Descriptor, Vp8Patch};
+use str0m::media::Mid;
 
+use crate::buffer::Shared;
 use crate::codec::dependency::Structure;
 use crate::dwell::Dwell;
-use crate::egress::{self, Outgoing};
-use crate::extension::Leaves;
+use crate::egress::{Descriptor, Edit, Outgoing};
 use crate::packet::IncomingPacket;
 use crate::red::Redundant;
 use crate::rewriter::{Rewriter, Rewritten};
@@ -25,30 +23,28 @@ pub(crate) struct Packet {
     pub marker: bool,
     pub audio_level: Option<(u8, bool)>,
     pub captured_at: Instant,
-    pub payload: Arc<[u8]>,
+    pub payload: Shared,
     /// Of audio that came with older frames (RFC 2198): the whole of it; `payload` is the last.
-    pub redundant: Option<(Redundant, Arc<[u8]>)>,
-    /// Of VP8: where its numbers are.
-    pub vp8: Option<Vp8Descriptor>,
+    pub redundant: Option<(Redundant, Shared)>,
     /// Its dependency descriptor, and the structure that tells what the parts of it mean.
-    pub descriptor: Option<Arc<[u8]>>,
+    pub descriptor: Option<Shared>,
     pub structure: Option<Arc<Structure>>,
 }
 
 /// The payload type under which the peer takes each codec on one m-line. None: it does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PayloadTypes {
-    pub opus: Option<Pt>,
+    pub opus: Option<u8>,
     /// Opus with older frames.
-    pub red: Option<Pt>,
-    pub h264: Option<Pt>,
-    pub vp8: Option<Pt>,
-    pub vp9: Option<Pt>,
-    pub av1: Option<Pt>,
+    pub red: Option<u8>,
+    pub h264: Option<u8>,
+    pub vp8: Option<u8>,
+    pub vp9: Option<u8>,
+    pub av1: Option<u8>,
 }
 
 impl PayloadTypes {
-    pub fn of(&self, codec: Codec) -> Option<Pt> {
+    pub fn of(&self, codec: Codec) -> Option<u8> {
         match codec {
             Codec::Opus => self.opus,
             Codec::H264 => self.h264,
@@ -71,7 +67,8 @@ pub(crate) struct Consumer {
     /// What was told about it last.
     pub notified: Option<ProducerId>,
     pub payload_types: PayloadTypes,
-    pub ssrc: Option<Ssrc>,
+    /// Which of the transport's outgoing streams is its own.
+    pub stream: Option<usize>,
     /// Whether the peer takes dependency descriptors.
     pub takes_descriptors: bool,
     /// Whether the path has room for audio with older frames in it.
@@ -109,7 +106,7 @@ impl Consumer {
             source: None,
             notified: None,
             payload_types: PayloadTypes::default(),
-            ssrc: None,
+            stream: None,
             takes_descriptors: false,
             redundancy: true,
             dwell: Dwell::default(),
@@ -169,11 +166,9 @@ impl Consumer {
         Some(usize::from(layer.encoding))
     }
 
-    /// Whether it was sent.
-    pub fn forward(&mut self, packet: &Packet, rtc: &mut Rtc, now: Instant) -> bool {
-        let (Some(payload_type), Some(ssrc)) = (self.payload_types.of(packet.codec), self.ssrc) else {
-            return false;
-        };
+    /// What its receiver is to get of a packet.
+    pub fn forward(&mut self, packet: &Packet, now: Instant) -> Option<Outgoing> {
+        let payload_type = self.payload_types.of(packet.codec)?;
         if self.codec != Some(packet.codec) {
             // The publisher changed codec within one stream: what follows is garbage to the
             // decoder until it starts anew at a key frame.
@@ -183,57 +178,41 @@ impl Consumer {
         }
         let incoming = &packet.incoming;
         let selection = self.selector.select(incoming, now);
-        let starts = selection == Selection::Start;
         let rewritten = match selection {
             Selection::Start => self.rewriter.start(incoming, packet.captured_at),
-            Selection::Pass => match self.rewriter.rewrite(incoming, packet.captured_at) {
-                Ok(rewritten) => rewritten,
-                Err(_) => return false,
-            },
+            Selection::Pass => self.rewriter.rewrite(incoming, packet.captured_at).ok()?,
             Selection::Skip => {
-                let Some(filler) = self.rewriter.skip(incoming) else { return false };
-                egress::write(
-                    rtc,
-                    Outgoing {
-                        ssrc,
-                        payload_type,
-                        sequence_number: filler.sequence_number,
-                        timestamp: filler.timestamp,
-                        marker: false,
-                        captured_at: packet.captured_at,
-                        audio_level: None,
-                        nackable: !self.audio,
-                        payload: Arc::default(),
-                        vp8: None,
-                        descriptor: None,
-                    },
-                );
-                return true;
+                let filler = self.rewriter.skip(incoming)?;
+                return Some(Outgoing {
+                    payload_type,
+                    sequence_number: filler.sequence_number,
+                    timestamp: filler.timestamp,
+                    marker: false,
+                    captured_at: packet.captured_at,
+                    audio_level: None,
+                    payload: Shared::default(),
+                    edit: Edit::Nothing,
+                    descriptor: None,
+                });
             }
-            Selection::Ignore => return false,
+            Selection::Ignore => return None,
         };
-        let (payload_type, payload) = match self.redundant(packet, payload_type) {
+        let (payload_type, payload, edit) = match self.redundant(packet, payload_type) {
             // What came before a switch is of no use after it.
-            Some(redundant) if !starts => redundant,
-            _ => (payload_type, payload(packet, &rewritten)),
+            Some(redundant) if selection != Selection::Start => redundant,
+            _ => (payload_type, packet.payload.clone(), edit(packet, &rewritten)),
         };
-        egress::write(
-            rtc,
-            Outgoing {
-                ssrc,
-                payload_type,
-                sequence_number: rewritten.sequence_number,
-                timestamp: rewritten.timestamp,
-                marker: packet.marker || self.ends_picture(packet),
-                captured_at: packet.captured_at,
-                audio_level: packet.audio_level,
-                nackable: !self.audio,
-                payload,
-                vp8: vp8_patch(packet, &rewritten),
-                descriptor: self.descriptor(packet, &rewritten),
-            },
-        );
-        true
+        Some(Outgoing {
+            payload_type,
+            sequence_number: rewritten.sequence_number,
+            timestamp: rewritten.timestamp,
+            marker: packet.marker || self.ends_picture(packet),
+            captured_at: packet.captured_at,
+            audio_level: packet.audio_level,
+            payload,
+            edit,
+            descriptor: self.descriptor(packet, &rewritten),
+        })
     }
 
     /// Of the layers above, whose last packet has the marker, the receiver gets nothing.
@@ -243,7 +222,7 @@ impl Consumer {
     }
 
     /// H.264 and VP8 say all that is needed in their payloads, unless these are encrypted.
-    fn descriptor(&mut self, packet: &Packet, rewritten: &Rewritten) -> Option<Leaves> {
+    fn descriptor(&mut self, packet: &Packet, rewritten: &Rewritten) -> Option<Descriptor> {
         if !self.takes_descriptors || !matches!(packet.codec, Codec::Vp9 | Codec::Av1) {
             return None;
         }
@@ -262,40 +241,22 @@ impl Consumer {
             }
             self.active = Some(served);
         }
-        Some(Leaves { bytes: packet.descriptor.clone()?, place, frame_number, active })
+        Some(Descriptor { bytes: packet.descriptor.clone()?, place, frame_number, active })
     }
 
     /// The packet with the older frames in it, if it has some and the peer takes them.
-    fn redundant(&self, packet: &Packet, opus: Pt) -> Option<(Pt, Arc<[u8]>)> {
+    fn redundant(&self, packet: &Packet, opus: u8) -> Option<(u8, Shared, Edit)> {
         let payload_type = self.payload_types.red.filter(|_| self.redundancy)?;
         let (redundant, payload) = packet.redundant.as_ref()?;
-        let retyped = redundant.retyped(payload, *opus);
-        Some((payload_type, retyped.map_or_else(|| payload.clone(), Arc::from)))
+        Some((payload_type, payload.clone(), Edit::Redundant(*redundant, opus)))
     }
 }
 
-/// The payload with the receiver's numbers. VP8's are written into the datagram on its way out, for
-/// which str0m has a patch. VP9's are not, so a payload whose numbers are not those of its source (a
-/// receiver's first source keeps its own) has to be copied.
-fn payload(packet: &Packet, rewritten: &Rewritten) -> Arc<[u8]> {
-    if let (Some(ids), Some(rewrite)) = (&packet.incoming.info.vp9, &rewritten.vp9)
-        && rewrite.changes(ids)
-    {
-        let mut payload: Arc<[u8]> = packet.payload.as_ref().into();
-        rewrite.apply(ids, Arc::make_mut(&mut payload));
-        return payload;
+/// The receiver's numbers in the place of the publisher's.
+fn edit(packet: &Packet, rewritten: &Rewritten) -> Edit {
+    let info = &packet.incoming.info;
+    match (info.vp8, rewritten.vp8, info.vp9, rewritten.vp9) {
+        (Some(ids), Some(rewrite), ..) | (_, _, Some(ids), Some(rewrite)) => Edit::Ids(ids, rewrite),
+        _ => Edit::Nothing,
     }
-    packet.payload.clone()
-}
-
-fn vp8_patch(packet: &Packet, rewritten: &Rewritten) -> Option<Vp8Patch> {
-    let mut builder = packet.vp8.as_ref()?.patch();
-    let ids = rewritten.vp8?;
-    if let Some(picture_id) = ids.picture_id {
-        builder = builder.picture_id(picture_id);
-    }
-    if let Some(tl0_pic_idx) = ids.tl0_pic_idx {
-        builder = builder.tl0_pic_idx(tl0_pic_idx);
-    }
-    builder.build().ok()
 }

@@ -1,20 +1,16 @@
-//! The one way out for media: every consumer's rewritten packet goes through [`write`] to be
-//! numbered for the transport, sealed and paced.
+//! A packet as its receiver is to see it, before it is numbered for the transport and sealed.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use str0m::Rtc;
-use str0m::media::Pt;
-use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, Vp8Patch};
+use crate::buffer::Shared;
+use crate::codec::Ids;
+use crate::codec::dependency::Place;
+use crate::codec::ids::IdRewrite;
+use crate::red::Redundant;
 
-use crate::extension::{self, Leaves};
-
-/// A packet as its receiver is to see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
-    pub ssrc: Ssrc,
-    pub payload_type: Pt,
+    pub payload_type: u8,
     /// Extended: it never wraps.
     pub sequence_number: u64,
     pub timestamp: u32,
@@ -23,40 +19,46 @@ pub(crate) struct Outgoing {
     pub captured_at: Instant,
     /// Of audio, as in RFC 6464: 0 to 127 in -dBov, and whether it is voice.
     pub audio_level: Option<(u8, bool)>,
-    /// Kept to be sent again.
-    pub nackable: bool,
-    pub payload: Arc<[u8]>,
-    pub vp8: Option<Vp8Patch>,
+    pub payload: Shared,
+    pub edit: Edit,
     /// Its dependency descriptor, for peers that take it.
-    pub descriptor: Option<Leaves>,
+    pub descriptor: Option<Descriptor>,
 }
 
-/// Header extensions are built afresh: what the publisher wrote into its own is nobody's business.
-pub(crate) fn write(rtc: &mut Rtc, outgoing: Outgoing) {
-    let mut api = rtc.direct_api();
-    let Some(stream) = api.stream_tx(&outgoing.ssrc) else {
-        return;
-    };
-    let mut extensions = ExtensionValues::default();
-    if let Some((level, voice)) = outgoing.audio_level {
-        extensions.audio_level = Some(-(level.min(127) as i8));
-        extensions.voice_activity = Some(voice);
+/// What is changed of a payload for one receiver, in the copy that is sealed for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Edit {
+    #[default]
+    Nothing,
+    Ids(Ids, IdRewrite),
+    /// Payload type of the frames in redundant audio.
+    Redundant(Redundant, u8),
+}
+
+impl Edit {
+    /// `payload` is a copy of the one that this was made for.
+    pub fn apply(&self, payload: &mut [u8]) {
+        match self {
+            Edit::Nothing => {}
+            Edit::Ids(ids, rewrite) => rewrite.apply(ids, payload),
+            Edit::Redundant(redundant, payload_type) => redundant.retype(payload, *payload_type),
+        }
     }
-    if let Some(descriptor) = outgoing.descriptor {
-        extension::leave(&mut extensions, descriptor);
+}
+
+/// A dependency descriptor as it is to leave.
+#[derive(Debug, Clone)]
+pub(crate) struct Descriptor {
+    /// As it came.
+    pub bytes: Shared,
+    pub place: Place,
+    pub frame_number: u16,
+    pub active: Option<u32>,
+}
+
+impl Descriptor {
+    /// Returns its length, 0 if there is no room for it.
+    pub fn write(&self, to: &mut [u8]) -> usize {
+        self.place.write(&self.bytes, self.frame_number, self.active, to)
     }
-    let packet = RtpWrite::new(
-        outgoing.payload_type,
-        outgoing.sequence_number.into(),
-        outgoing.timestamp,
-        outgoing.captured_at,
-        outgoing.payload,
-    )
-    .marker(outgoing.marker)
-    .ext_vals(extensions)
-    .nackable(outgoing.nackable);
-    stream.write_rtp(match outgoing.vp8 {
-        Some(patch) => packet.vp8_patch(patch),
-        None => packet,
-    });
 }

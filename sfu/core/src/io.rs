@@ -1,6 +1,7 @@
 //! What crosses the border between the media plane and its IO shell.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
 
 use broletto_control::Notification;
 
@@ -15,6 +16,8 @@ pub struct WorkerConfig {
     pub limits: Limits,
     /// Seeds everything that must be hard to guess (ICE credentials, SSRCs), so that tests repeat.
     pub seed: [u8; 32],
+    /// What the clock on the wall shows when the worker is made; sender reports tell it.
+    pub wall_time: SystemTime,
 }
 
 /// One ICE host candidate of a worker.

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod allocator;
+mod buffer;
 pub mod capture;
 pub mod codec;
 mod consumer;

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use broletto_control::{Codec, Content, LayerState, ProducerId, ProducerStats, VideoSize};
 use str0m::media::{Mid, Rid};
-use str0m::rtp::Ssrc;
 
 use crate::allocator;
 use crate::codec::targets::SPATIAL_LAYERS_MAX;
@@ -55,7 +54,7 @@ pub(crate) struct Producer {
 #[derive(Debug)]
 pub(crate) struct Encoding {
     pub rid: Option<Rid>,
-    pub ssrc: Option<Ssrc>,
+    pub ssrc: Option<u32>,
     pub key_frames: KeyFrameRequests,
     pub inspector: Inspector,
     /// Of all of it, as the last key frame told; it is remembered while the publisher sends nothing.

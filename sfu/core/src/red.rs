@@ -49,16 +49,16 @@ impl Redundant {
         &payload[self.primary..]
     }
 
-    /// The payload with another payload type for its frames. None: it has that one already.
-    pub fn retyped(&self, payload: &[u8], payload_type: u8) -> Option<Vec<u8>> {
-        if payload[0] & 0x7f == payload_type {
-            return None;
-        }
-        let mut retyped = payload.to_vec();
+    /// Where the frame itself begins.
+    pub fn primary_at(&self) -> usize {
+        self.primary
+    }
+
+    /// Gives the frames of a payload that this was read from another payload type.
+    pub fn retype(&self, payload: &mut [u8], payload_type: u8) {
         for header in 0..=self.older {
-            retyped[4 * header] = retyped[4 * header] & 0x80 | payload_type & 0x7f;
+            payload[4 * header] = payload[4 * header] & 0x80 | payload_type & 0x7f;
         }
-        Some(retyped)
     }
 }
 
@@ -82,11 +82,11 @@ mod tests {
     #[test]
     fn only_the_payload_types_change() {
         let red = Redundant::parse(&PAYLOAD).expect("it is well formed");
-        assert_eq!(red.retyped(&PAYLOAD, 111), None);
-        let retyped = red.retyped(&PAYLOAD, 96).expect("it was another");
+        let mut retyped = PAYLOAD;
+        red.retype(&mut retyped, 96);
         assert_eq!([retyped[0], retyped[4], retyped[8]], [0x80 | 96, 0x80 | 96, 96]);
-        let back = Redundant::parse(&retyped).and_then(|red| red.retyped(&retyped, 111));
-        assert_eq!(back.as_deref(), Some(&PAYLOAD[..]));
+        Redundant::parse(&retyped).expect("it is as before").retype(&mut retyped, 111);
+        assert_eq!(retyped, PAYLOAD);
     }
 
     #[test]
@@ -105,9 +105,9 @@ mod tests {
         fn no_payload_panics(payload in proptest::collection::vec(any::<u8>(), 0..80)) {
             if let Some(red) = Redundant::parse(&payload) {
                 prop_assert!(red.primary(&payload).len() < payload.len());
-                if let Some(retyped) = red.retyped(&payload, 96) {
-                    prop_assert_eq!(Redundant::parse(&retyped).expect("as before"), red);
-                }
+                let mut retyped = payload;
+                red.retype(&mut retyped, 96);
+                prop_assert_eq!(Redundant::parse(&retyped).expect("as before"), red);
             }
         }
     }

@@ -15,12 +15,11 @@ use broletto_control::{
 };
 use rand::rngs::StdRng;
 use str0m::media::Mid;
-use str0m::rtp::{RtpPacket, Vp8Descriptor};
 
 use crate::allocator::{self, Demand};
 use crate::consumer::Packet;
 use crate::demux::{Demux, Kind, SessionKey};
-use crate::extension;
+use crate::buffer::Buffers;
 use crate::io::Received;
 use crate::key_frame::Reason;
 use crate::outbox::Outbox;
@@ -29,7 +28,7 @@ use crate::producer::Producer;
 use crate::red::Redundant;
 use crate::slab::Slab;
 use crate::speaker::Speakers;
-use crate::transport::{Environment, Failure, Stream, TransportEvent, WebRtc};
+use crate::transport::{Arrived, Environment, Failure, Stream, TransportEvent, WebRtc};
 
 /// How often time is looked at where no packet does it: lost peers, silent producers, speakers,
 /// allocation.
@@ -46,6 +45,7 @@ pub(crate) struct Context<'a> {
     pub environment: &'a Environment,
     pub demux: &'a mut Demux,
     pub outbox: &'a mut Outbox,
+    pub buffers: &'a mut Buffers,
     /// Sessions whose transport has something to do.
     pub dirty: &'a mut Vec<SessionKey>,
     /// When transports want to be advanced.
@@ -129,7 +129,9 @@ impl Router {
         cx: &mut Context<'_>,
     ) {
         let Some(transport) = self.transports.get_mut(slot) else { return };
-        transport.handle_received(kind, received, cx.environment, &mut cx.outbox.stats, cx.now);
+        let mut events = std::mem::take(&mut self.events);
+        transport.handle_received(kind, received, cx, &mut events);
+        self.events = events;
         self.poll_transport(slot, cx);
         self.settle(cx);
     }
@@ -210,7 +212,7 @@ impl Router {
         note_deadline(transport, SessionKey { router: self.slot, transport: slot }, cx);
         for event in events.drain(..) {
             match event {
-                TransportEvent::Packet(packet) => self.handle_packet(slot, *packet, cx),
+                TransportEvent::Packet(packet) => self.handle_packet(slot, packet, cx),
                 TransportEvent::KeyFrameRequested(mid) => self.handle_key_frame_request(slot, mid, cx),
                 TransportEvent::EstimateFell => _ = self.layers_stale.insert(slot),
                 TransportEvent::Connected => self.handle_connected(slot, cx),
@@ -231,44 +233,40 @@ impl Router {
         }
     }
 
-    fn handle_packet(&mut self, slot: usize, packet: RtpPacket, cx: &mut Context<'_>) {
+    fn handle_packet(&mut self, slot: usize, packet: Arrived, cx: &mut Context<'_>) {
         let Some(stream) = self.stream_of(slot, &packet) else {
             cx.outbox.stats.dropped.rtp_refused += 1;
             return;
         };
-        let Some(transport) = self.transports.get_mut(slot) else { return };
-        let Some(codec) = transport.codec_of(packet.header.payload_type) else { return };
-        let captured_at = transport.captured_at(&packet);
-        let is_redundant = transport.is_redundant(packet.header.payload_type);
+        let codec = packet.codec;
         let Some(producer) = self.producers.get_mut(stream.producer) else { return };
         if producer.paused {
             cx.outbox.stats.dropped.paused += 1;
             return;
         }
-        let redundant = match is_redundant.then(|| Redundant::parse(&packet.payload)) {
+        let redundant = match packet.is_redundant.then(|| Redundant::parse(&packet.payload)) {
             Some(None) => {
                 cx.outbox.stats.dropped.payload_malformed += 1;
                 return;
             }
             parsed => parsed.flatten(),
         };
-        let descriptor = extension::came(&packet.header.ext_vals);
         let inspector = &mut producer.encodings[stream.encoding].inspector;
-        let Ok(info) = inspector.inspect(codec, &packet.payload, descriptor.as_deref()) else {
+        let Ok(info) = inspector.inspect(codec, &packet.payload, packet.descriptor.as_deref()) else {
             cx.outbox.stats.dropped.payload_malformed += 1;
             return;
         };
-        let structure = descriptor.as_ref().and(inspector.structure().cloned());
+        let structure = packet.descriptor.as_ref().and(inspector.structure().cloned());
         // Older frames are left out where the path is narrow, which is where it is counted on.
         let bytes = redundant.as_ref().map_or(packet.payload.len(), |one| one.primary(&packet.payload).len());
         let appeared = producer.note_packet(stream.encoding, &info, bytes, cx.now);
         if producer.codec.replace(codec) != Some(codec) {
             self.sources_stale = true;
         }
-        let extensions = &packet.header.ext_vals;
-        let audio_level = extensions.audio_level.map(|level| level.unsigned_abs().min(127));
-        if let (Some(level), broletto_control::Content::Microphone) = (audio_level, producer.content) {
-            self.speakers.handle_level(producer.id, level, extensions.voice_activity, cx.now);
+        if let (Some((level, is_voice)), broletto_control::Content::Microphone) =
+            (packet.audio_level, producer.content)
+        {
+            self.speakers.handle_level(producer.id, level, Some(is_voice), cx.now);
             // Waiting for the next tick would make the picture come later than it must.
             self.sources_stale |= self.speakers.handle_timeout(cx.now);
         }
@@ -280,7 +278,7 @@ impl Router {
         }
         let (payload, redundant) = match redundant {
             Some(redundant) => {
-                let primary = Arc::from(redundant.primary(&packet.payload));
+                let primary = packet.payload.slice(redundant.primary_at()..packet.payload.len());
                 (primary, Some((redundant, packet.payload)))
             }
             None => (packet.payload, None),
@@ -288,18 +286,17 @@ impl Router {
         let packet = Packet {
             incoming: IncomingPacket {
                 encoding: stream.encoding as u8,
-                sequence_number: *packet.seq_no,
-                timestamp: packet.header.timestamp,
+                sequence_number: packet.sequence_number,
+                timestamp: packet.timestamp,
                 info,
             },
             codec,
-            marker: packet.header.marker,
-            audio_level: audio_level.map(|level| (level, extensions.voice_activity.unwrap_or(false))),
-            captured_at,
-            vp8: (codec == Codec::Vp8).then(|| Vp8Descriptor::parse(&payload).ok()).flatten(),
+            marker: packet.marker,
+            audio_level: packet.audio_level,
+            captured_at: packet.captured_at,
             payload,
             redundant,
-            descriptor,
+            descriptor: packet.descriptor,
             structure,
         };
         self.fan_out(stream.producer, &packet, cx);
@@ -341,13 +338,13 @@ impl Router {
     }
 
     /// Which encoding of which producer a packet belongs to.
-    fn stream_of(&mut self, slot: usize, packet: &RtpPacket) -> Option<Stream> {
+    fn stream_of(&mut self, slot: usize, packet: &Arrived) -> Option<Stream> {
         let transport = self.transports.get_mut(slot)?;
-        let ssrc = packet.header.ssrc;
+        let ssrc = packet.ssrc;
         if let Some(stream) = transport.streams.iter().find(|stream| stream.ssrc == ssrc) {
             return Some(*stream);
         }
-        let (mid, rid) = transport.origin_of(ssrc)?;
+        let (mid, rid) = (packet.mid, packet.rid);
         let producers = &mut self.producers;
         let producer = *transport
             .producers

@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use str0m::crypto::from_feature_flags;
 use str0m::ice::StunMessage;
 
+use crate::buffer::Buffers;
 use crate::demux::{Demux, Kind, SessionKey};
 use crate::io::{Output, Received, WorkerConfig};
 use crate::outbox::Outbox;
@@ -35,6 +36,7 @@ pub struct Worker {
     by_transport: HashMap<TransportId, RouterId>,
     demux: Demux,
     outbox: Outbox,
+    buffers: Buffers,
     dirty: Vec<SessionKey>,
     deadlines: BTreeSet<(Instant, SessionKey)>,
     ticks: BTreeSet<(Instant, usize)>,
@@ -60,6 +62,7 @@ impl Worker {
             by_transport: HashMap::new(),
             demux: Demux::default(),
             outbox: Outbox::default(),
+            buffers: Buffers::default(),
             dirty: Vec::new(),
             deadlines: BTreeSet::new(),
             ticks: BTreeSet::new(),

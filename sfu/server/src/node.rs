@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use broletto_control::{ControlError, Frame};
 use broletto_sfu_core::Worker;
@@ -131,7 +131,8 @@ pub fn start(config: SfuConfig) -> Result<NodeHandle, StartError> {
         };
         workers.push(worker_thread::spawn(setup, move |now| {
             let (addresses, seed) = (addresses.clone(), rand::random());
-            Worker::new(WorkerConfig { index, addresses, limits, seed }, now)
+            let wall_time = SystemTime::now();
+            Worker::new(WorkerConfig { index, addresses, limits, seed, wall_time }, now)
         })?);
     }
     metrics.workers.set(workers.len() as i64);

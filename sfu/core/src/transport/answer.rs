@@ -153,6 +153,7 @@ mod tests {
             receives: false,
             red,
             rids: Vec::new(),
+            ssrcs: Vec::new(),
         };
         let offer = Offer {
             text: String::new(),

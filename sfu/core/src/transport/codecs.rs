@@ -83,14 +83,14 @@ pub(super) fn payload_types(rtc: &Rtc, mid: Mid, red: bool) -> PayloadTypes {
         let params = rtc.codec_config().params().iter();
         let mut accepted = params
             .filter(|params| params.spec().codec == wanted && media.remote_pts().contains(&params.pt()));
-        accepted.next().map(|params| params.pt())
+        accepted.next().map(|params| *params.pt())
     };
     let opus = of(WireCodec::Opus);
     let mut params = rtc.codec_config().params().iter();
-    let redundant = params.find(|params| Some(params.pt()) == opus).and_then(|params| params.red());
+    let redundant = params.find(|params| Some(*params.pt()) == opus).and_then(|params| params.red());
     PayloadTypes {
         opus,
-        red: redundant.filter(|_| red),
+        red: redundant.filter(|_| red).map(|red| *red),
         h264: of(WireCodec::H264),
         vp8: of(WireCodec::Vp8),
         vp9: of(WireCodec::Vp9),

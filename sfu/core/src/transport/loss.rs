@@ -1,11 +1,9 @@
 //! How much of what a peer sends is lost on the way here, by its sequence numbers.
 
-use str0m::rtp::Ssrc;
-
 /// What is known of one incoming stream.
 #[derive(Debug)]
 struct Stream {
-    ssrc: Ssrc,
+    ssrc: u32,
     /// The highest number, and how many packets came, retransmissions left out.
     highest: u64,
     came: u64,
@@ -18,7 +16,7 @@ pub(super) struct IncomingLoss(Vec<Stream>);
 
 impl IncomingLoss {
     /// An authentic packet came that is no retransmission.
-    pub fn note(&mut self, ssrc: Ssrc, sequence_number: u64) {
+    pub fn note(&mut self, ssrc: u32, sequence_number: u64) {
         match self.0.iter_mut().find(|stream| stream.ssrc == ssrc) {
             Some(stream) => {
                 stream.highest = stream.highest.max(sequence_number);
@@ -58,8 +56,8 @@ mod tests {
         assert_eq!(loss.take(), None);
         for number in 100..200 {
             if number % 10 != 5 {
-                loss.note(1.into(), number);
-                loss.note(2.into(), 7_000_000 + number);
+                loss.note(1, number);
+                loss.note(2, 7_000_000 + number);
             }
         }
         assert_eq!(loss.take(), Some(0.1));
@@ -69,22 +67,22 @@ mod tests {
     #[test]
     fn what_comes_late_is_not_lost() {
         let mut loss = IncomingLoss::default();
-        [10, 12, 11, 14, 13].into_iter().for_each(|number| loss.note(1.into(), number));
+        [10, 12, 11, 14, 13].into_iter().for_each(|number| loss.note(1, number));
         assert_eq!(loss.take(), Some(0.0));
-        loss.note(1.into(), 16);
+        loss.note(1, 16);
         assert_eq!(loss.take(), Some(0.5));
-        loss.note(1.into(), 15);
-        loss.note(1.into(), 17);
+        loss.note(1, 15);
+        loss.note(1, 17);
         assert_eq!(loss.take(), Some(0.0));
     }
 
     #[test]
     fn a_stream_that_begins_anew_has_lost_nothing() {
         let mut loss = IncomingLoss::default();
-        loss.note(1.into(), 1);
+        loss.note(1, 1);
         assert_eq!(loss.take(), Some(0.0));
         assert_eq!(loss.take(), None);
-        loss.note(1.into(), 5_000);
+        loss.note(1, 5_000);
         assert_eq!(loss.take(), Some(0.0));
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct MediaLine {
     pub red: bool,
     /// Of a sender with simulcast, in the order of `a=simulcast`.
     pub rids: Vec<String>,
+    /// Those that it says it sends, and whether each carries retransmissions (RFC 5576, RFC 4588).
+    pub ssrcs: Vec<(u32, bool)>,
 }
 
 impl Offer {
@@ -112,6 +114,7 @@ struct OfferedLine<'a> {
     receives: bool,
     red: bool,
     rids: Vec<String>,
+    ssrcs: Vec<(u32, bool)>,
 }
 
 impl<'a> OfferedLine<'a> {
@@ -150,15 +153,12 @@ impl<'a> OfferedLine<'a> {
         }
         let rids = rids(lines).map_err(here)?;
         limit("encodings of a producer", limits.encodings_max, rids.len())?;
-        let ssrcs: HashSet<&str> = lines
-            .iter()
-            .filter_map(|line| line.strip_prefix("a=ssrc:")?.split_ascii_whitespace().next())
-            .collect();
+        let ssrcs = ssrcs(lines);
         // Each encoding has one stream and one for its retransmissions (RFC 4588).
         limit("SSRCs of an m-line", 2 * limits.encodings_max, ssrcs.len())?;
         let direction = lines.iter().find_map(|line| direction(line)).unwrap_or((true, true));
         let red = audio && lines.iter().any(|line| is_red(line));
-        Ok(OfferedLine { mid, audio, rejected, sends: direction.0, receives: direction.1, red, rids })
+        Ok(OfferedLine { mid, audio, rejected, sends: direction.0, receives: direction.1, red, rids, ssrcs })
     }
 }
 
@@ -182,6 +182,20 @@ fn rids(lines: &[&str]) -> Result<Vec<String>, String> {
         return Err(format!("a=rid:{rid} is there twice"));
     }
     Ok(declared.into_iter().map(str::to_owned).collect())
+}
+
+fn ssrcs(lines: &[&str]) -> Vec<(u32, bool)> {
+    let repairs: HashSet<u32> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("a=ssrc-group:FID ")?.split_ascii_whitespace().nth(1)?.parse().ok())
+        .collect();
+    let mut seen = HashSet::new();
+    lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("a=ssrc:")?.split_ascii_whitespace().next()?.parse().ok())
+        .filter(|ssrc| seen.insert(*ssrc))
+        .map(|ssrc| (ssrc, repairs.contains(&ssrc)))
+        .collect()
 }
 
 /// The one fingerprint of the offer (M5). A client may say it by other hash functions too (RFC 8122
@@ -234,6 +248,7 @@ fn wished(
             receives: false,
             red: line.red,
             rids: line.rids.clone(),
+            ssrcs: line.ssrcs.clone(),
         })
         .collect();
     let find = |mid: &str, field: String| {

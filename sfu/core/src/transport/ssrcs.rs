@@ -1,11 +1,12 @@
 //! The SSRCs that a peer sends: how many it may have, and what a new one may claim to be.
 //!
-//! str0m maps an SSRC by the header extensions of a packet that it has not authenticated yet, and
-//! lets the newest claim win. Whoever can forge a source address could so cut off a stream that
-//! flows, if it were not looked at here before.
+//! Header extensions are in clear, and are looked at before it is known that a packet is authentic.
+//! Whoever can forge a source address could make us open one packet after the other, if what is
+//! claimed were not looked at here before.
 
 use std::time::{Duration, Instant};
 
+use broletto_rtp::extension::Values;
 use str0m::media::{Mid, Rid};
 
 /// One of which nothing proved genuine makes room for another after this, however often it came.
@@ -80,77 +81,12 @@ impl Ssrcs {
     }
 }
 
-/// Ids of the header extensions that tell a stream's role. They are the peer's choice.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct RoleExtensions {
-    pub mid: Option<u8>,
-    pub rid: Option<u8>,
-    pub repaired_rid: Option<u8>,
-}
-
-impl RoleExtensions {
-    /// The role that a packet claims (RFC 9143 section 15, RFC 8852). Its payload type tells whether
-    /// it `is_repair`, where there is no rid.
-    pub fn claim_of(&self, contents: &[u8], is_repair: bool) -> Option<Role> {
-        let (form, mut rest) = extensions(contents)?;
-        let (mut mid, mut rid, mut repaired) = (None, None, None);
-        while let Some((&first, behind)) = rest.split_first() {
-            if first == 0 {
-                rest = behind;
-                continue;
-            }
-            let (id, length, values) = match form {
-                Form::OneByte if first >> 4 == 15 => break,
-                Form::OneByte => (first >> 4, usize::from(first & 0xf) + 1, behind),
-                Form::TwoByte => (first, usize::from(*behind.first()?), &behind[1..]),
-            };
-            let value = std::str::from_utf8(values.get(..length)?).ok();
-            rest = &values[length..];
-            match Some(id) {
-                id if id == self.mid => mid = value,
-                id if id == self.rid => rid = value,
-                id if id == self.repaired_rid => repaired = value,
-                _ => {}
-            }
-        }
-        let repairs = if rid.or(repaired).is_some() { rid.is_none() } else { is_repair };
-        Some(Role { mid: mid?.into(), rid: rid.or(repaired).map(Rid::from), repairs })
-    }
-}
-
-/// RFC 8285 sections 4.2 and 4.3.
-enum Form {
-    OneByte,
-    TwoByte,
-}
-
-/// The header extensions of an RTP packet, in one piece.
-///
-/// ```text
-///  0                   1                   2                   3
-/// |V=2|P|X|  CC   |M|     PT      |       sequence number         |
-/// |                           timestamp                           |
-/// |                             SSRC                              |
-/// |                        CSRC, CC times                         |
-/// |        0xbede or 0x100_       |        length in words        |
-/// |                       the extensions ...
-/// ```
-fn extensions(contents: &[u8]) -> Option<(Form, &[u8])> {
-    let first = *contents.first()?;
-    if first & 0x10 == 0 {
-        return None;
-    }
-    let block = contents.get(12 + 4 * usize::from(first & 0xf)..)?;
-    let (profile, length, values) = match block {
-        [a, b, c, d, values @ ..] => (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]), values),
-        _ => return None,
-    };
-    let form = match profile {
-        0xbede => Form::OneByte,
-        profile if profile & 0xfff0 == 0x1000 => Form::TwoByte,
-        _ => return None,
-    };
-    Some((form, values.get(..4 * usize::from(length))?))
+/// The role that a packet claims by its header extensions (RFC 9143 section 15, RFC 8852). Its payload
+/// type tells whether it `is_repair`, where there is no rid.
+pub(super) fn claim_of(values: &Values<'_>, is_repair: bool) -> Option<Role> {
+    let rid = values.rid.or(values.repaired_rid);
+    let repairs = if rid.is_some() { values.rid.is_none() } else { is_repair };
+    Some(Role { mid: values.mid?.into(), rid: rid.map(Rid::from), repairs })
 }
 
 #[cfg(test)]
@@ -158,30 +94,18 @@ mod tests {
     use super::*;
 
     const ROLE: Role = Role { mid: Mid::from_array(*b"0               "), rid: None, repairs: false };
-    const IDS: RoleExtensions = RoleExtensions { mid: Some(4), rid: Some(10), repaired_rid: Some(11) };
-
-    fn packet(profile: [u8; 2], extensions: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x90, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7];
-        packet.extend(profile);
-        packet.extend(((extensions.len() / 4) as u16).to_be_bytes());
-        packet.extend(extensions);
-        packet
-    }
 
     #[test]
-    fn a_claim_is_read_in_both_forms() {
-        let one = packet([0xbe, 0xde], &[0x40, b'0', 0, 0xa0, b'q', 0, 0, 0]);
-        let two = packet([0x10, 0], &[4, 1, b'0', 11, 1, b'q', 0, 0]);
-        let claimed = IDS.claim_of(&one, true).expect("it has a mid");
-        assert_eq!((&*claimed.mid, claimed.rid, claimed.repairs), ("0", Some("q".into()), false));
-        let claimed = IDS.claim_of(&two, false).expect("it has a mid");
-        assert_eq!((claimed.rid, claimed.repairs), (Some("q".into()), true));
-        let plain = packet([0xbe, 0xde], &[0x40, b'0', 0, 0]);
-        assert!(IDS.claim_of(&plain, true).expect("it has a mid").repairs);
-        for length in 0..one.len() {
-            assert_eq!(IDS.claim_of(&one[..length], false), None, "{length} bytes");
-        }
-        assert_eq!(IDS.claim_of(&packet([0xbe, 0xde], &[0x4f, b'0', 0, 0]), false), None);
+    fn a_claim_is_of_a_stream_or_of_its_retransmissions() {
+        let of = |rid, repaired_rid, is_repair| {
+            claim_of(&Values { mid: Some("0"), rid, repaired_rid, ..Values::default() }, is_repair)
+        };
+        let role = |rid: Option<&str>, repairs| Some(Role { rid: rid.map(Rid::from), repairs, ..ROLE });
+        assert_eq!(of(None, None, false), role(None, false));
+        assert_eq!(of(None, None, true), role(None, true));
+        assert_eq!(of(Some("q"), None, true), role(Some("q"), false));
+        assert_eq!(of(None, Some("q"), false), role(Some("q"), true));
+        assert_eq!(claim_of(&Values { rid: Some("q"), ..Values::default() }, false), None);
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl World {
             ],
             limits,
             seed: [7; 32],
+            wall_time: std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
         };
         let mut world = World {
             start,
