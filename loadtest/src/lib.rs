@@ -1,4 +1,5 @@
 //! What tests a Broletto from the outside.
 
+pub mod limit;
 pub mod link;
 pub mod relay;
