@@ -4,6 +4,7 @@
 pub mod congestion;
 pub mod extension;
 pub mod feedback;
+pub mod ntp;
 pub mod packet;
 pub mod receive;
 pub mod rtcp;
