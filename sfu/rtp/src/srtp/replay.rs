@@ -1,4 +1,5 @@
-//! Which packets of a stream have come already, and how often its sequence number has wrapped.
+//! Which packets of a stream have come (or were sealed) already, and how often its sequence number has
+//! wrapped.
 
 use super::RTP_INDEX_MAX;
 
@@ -35,6 +36,10 @@ impl ReplayWindow {
     pub(super) fn guess(&self, sequence_number: u16) -> Option<u64> {
         let distance = sequence_number.wrapping_sub(self.highest as u16) as i16;
         self.highest.checked_add_signed(i64::from(distance)).filter(|index| *index <= RTP_INDEX_MAX)
+    }
+
+    pub(super) fn highest(&self) -> u64 {
+        self.highest
     }
 
     pub(super) fn check(&self, index: u64) -> Result<(), Refused> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cipher::Cipher;
+use super::replay::ReplayWindow;
 use super::{
     MasterKey, Profile, RTCP_HEADER_BYTES, RTCP_INDEX_MAX, RTP_HEADER_BYTES, RTP_INDEX_MAX, STREAMS_MAX,
     u16_at, u32_at,
@@ -42,8 +43,9 @@ pub enum SealError {
     NoRoom { needed: usize, room: usize },
     #[error("the header is not of packet {sequence_number} of stream {ssrc}")]
     OtherPacket { ssrc: u32, sequence_number: u64 },
-    #[error("packet {sequence_number} was to be sealed, and {lowest} is the lowest that may be")]
-    Reused { sequence_number: u64, lowest: u64 },
+    /// Or so long ago that it may have been.
+    #[error("packet {sequence_number} was sealed before")]
+    Reused { sequence_number: u64 },
     /// RFC 3711 section 9.2.
     #[error("the key is used up")]
     Exhausted,
@@ -85,6 +87,7 @@ impl Sealer {
             // The former owner wrote it before it gave up its share of the counter, but maybe on
             // another thread.
             lowest: lowest.load(Ordering::Acquire),
+            used: None,
             remembered: Arc::clone(lowest),
         })
     }
@@ -124,8 +127,10 @@ impl fmt::Debug for Sealer {
 pub struct StreamSealer {
     ssrc: u32,
     cipher: Arc<Cipher>,
-    /// The lowest index that was not used yet, nor skipped.
+    /// The indexes below are those of owners before.
     lowest: u64,
+    /// Which of the others were used. A packet that was late on the way to us is sealed late.
+    used: Option<ReplayWindow>,
     remembered: Arc<AtomicU64>,
 }
 
@@ -145,8 +150,8 @@ impl StreamSealer {
     /// is the roll-over counter.
     ///
     /// # Errors
-    /// When the number is not above the last one sealed, when the header has another number or
-    /// SSRC, and when there is no room for the tag.
+    /// When the number was sealed before, or is so far below the highest that it may have been; when
+    /// the header has another number or SSRC; and when there is no room for the tag.
     pub fn seal_rtp(
         &mut self,
         out: &mut [u8],
@@ -193,17 +198,25 @@ impl StreamSealer {
         if sequence_number > RTP_INDEX_MAX {
             return Err(SealError::Exhausted);
         }
+        let reused = SealError::Reused { sequence_number };
         if sequence_number < self.lowest {
-            return Err(SealError::Reused { sequence_number, lowest: self.lowest });
+            return Err(reused);
         }
-        self.lowest = sequence_number + 1;
+        match &mut self.used {
+            Some(used) => {
+                used.check(sequence_number).map_err(|_| reused)?;
+                used.insert(sequence_number);
+            }
+            None => self.used = Some(ReplayWindow::new(sequence_number)),
+        }
         Ok(packet)
     }
 }
 
 impl Drop for StreamSealer {
     fn drop(&mut self) {
-        self.remembered.store(self.lowest, Ordering::Release);
+        let next = self.used.as_ref().map_or(self.lowest, |used| used.highest() + 1);
+        self.remembered.store(next, Ordering::Release);
     }
 }
 

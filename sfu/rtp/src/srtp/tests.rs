@@ -154,13 +154,16 @@ fn a_stream_has_one_owner_and_no_index_comes_twice() {
     sealer.stream(SSRC + 1).unwrap();
 
     seal(&mut first, 70_000, b"a").unwrap();
-    let reused = |sequence_number| SealError::Reused { sequence_number, lowest: 70_001 };
+    let reused = |sequence_number| SealError::Reused { sequence_number };
     assert_eq!(seal(&mut first, 70_000, b"b").unwrap_err(), reused(70_000));
+    seal(&mut first, 69_999, b"it was late").unwrap();
     assert_eq!(seal(&mut first, 69_999, b"b").unwrap_err(), reused(69_999));
+    assert_eq!(seal(&mut first, 60_000, b"it may have been").unwrap_err(), reused(60_000));
     drop(first);
 
     let mut second = sealer.stream(SSRC).unwrap();
     assert_eq!(seal(&mut second, 70_000, b"b").unwrap_err(), reused(70_000));
+    assert_eq!(seal(&mut second, 69_998, b"b").unwrap_err(), reused(69_998));
     seal(&mut second, 70_001, b"b").unwrap();
 }
 
