@@ -70,6 +70,11 @@ pub(crate) fn round_trip(now: NtpTime, last_report: u32, delay: u32) -> Option<D
     (last_report != 0 && span.cast_signed() >= 0).then(|| from_short(span))
 }
 
+/// A span in ticks of a stream's clock.
+pub(crate) fn ticks(span: Duration, clock_rate: u32) -> u64 {
+    (span.as_nanos() * u128::from(clock_rate) / 1_000_000_000) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
