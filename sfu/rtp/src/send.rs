@@ -125,9 +125,13 @@ impl<P: Clone> SendStream<P> {
         self.forget(now);
         let Some(packet) = packet else { return };
         let kept = Kept { sequence_number, sent_at: now, resent_at: None, payload_bytes, packet };
-        match self.position(sequence_number) {
-            Ok(at) => self.history[at] = kept,
-            Err(at) => self.history.insert(at, kept),
+        if self.history.back().is_none_or(|last| last.sequence_number < sequence_number) {
+            self.history.push_back(kept);
+        } else {
+            match self.position(sequence_number) {
+                Ok(at) => self.history[at] = kept,
+                Err(at) => self.history.insert(at, kept),
+            }
         }
         while self.history.len() > self.config.history_packets {
             self.history.pop_front();
