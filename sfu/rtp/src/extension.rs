@@ -111,7 +111,8 @@ impl ExtensionIds {
     }
 
     fn extension(&self, id: u8) -> Option<Extension> {
-        Extension::ALL.into_iter().find(|extension| id != 0 && self.0[*extension as usize] == id)
+        let at = self.0.iter().position(|known| id != 0 && *known == id)?;
+        Some(Extension::ALL[at])
     }
 }
 

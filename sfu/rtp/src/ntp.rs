@@ -16,7 +16,8 @@ impl NtpTime {
     pub fn from_system(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = (since.as_secs() + EPOCH_SECONDS) % ERA;
-        NtpTime(seconds << 32 | (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
+        let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+        NtpTime((seconds << 32) | fraction)
     }
 
     /// Times below 1970 are taken to be of the era that begins in 2036.
@@ -68,6 +69,12 @@ pub fn from_short(short: u32) -> Duration {
 pub(crate) fn round_trip(now: NtpTime, last_report: u32, delay: u32) -> Option<Duration> {
     let span = now.middle().wrapping_sub(last_report).wrapping_sub(delay);
     (last_report != 0 && span.cast_signed() >= 0).then(|| from_short(span))
+}
+
+/// A span in ticks of a stream's clock.
+pub(crate) fn ticks(span: Duration, clock_rate: u32) -> u64 {
+    let rate = u64::from(clock_rate);
+    span.as_secs().saturating_mul(rate).saturating_add(u64::from(span.subsec_nanos()) * rate / 1_000_000_000)
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ use crate::feedback::EncodedFeedback;
 
 /// How many report blocks, chunks or sources a packet has room for: its count has five bits.
 pub const COUNT_MAX: usize = 31;
+/// Transport-wide feedback tells of thousands of packets in a few bytes: a compound has no more of it.
+pub const TRANSPORT_FEEDBACKS_MAX: usize = 8;
 /// Who something is about, 0 where the format says so or there is nobody.
 pub type Ssrc = u32;
 
@@ -58,6 +60,8 @@ pub enum Malformed {
     Body { packet_type: u8, count: u8, got: usize },
     #[error("a transport-wide feedback claims {claimed} packets, more than {max}")]
     TooManyPackets { claimed: u16, max: usize },
+    #[error("a compound has more than {TRANSPORT_FEEDBACKS_MAX} transport-wide feedbacks")]
+    TooManyFeedbacks,
     #[error("a transport-wide feedback has a symbol that is reserved")]
     ReservedSymbol,
     #[error("a transport-wide feedback ends before it told all packets")]
@@ -92,10 +96,11 @@ pub enum Packet<'a> {
 #[derive(Debug, Clone)]
 pub struct Packets<'a> {
     rest: &'a [u8],
+    feedbacks: usize,
 }
 
 pub fn parse(compound: &[u8]) -> Packets<'_> {
-    Packets { rest: compound }
+    Packets { rest: compound, feedbacks: 0 }
 }
 
 impl<'a> Iterator for Packets<'a> {
@@ -116,7 +121,15 @@ impl<'a> Iterator for Packets<'a> {
                     return Some(Err(malformed));
                 }
             };
-            if let Some(packet) = frame.and_then(Frame::read).transpose() {
+            let packet = frame.and_then(Frame::read);
+            if let Ok(Some(Packet::TransportFeedback(_))) = packet {
+                self.feedbacks += 1;
+                if self.feedbacks > TRANSPORT_FEEDBACKS_MAX {
+                    self.rest = &[];
+                    return Some(Err(Malformed::TooManyFeedbacks));
+                }
+            }
+            if let Some(packet) = packet.transpose() {
                 return Some(packet);
             }
         }

@@ -12,8 +12,9 @@
 use super::TransportFeedback;
 use crate::rtcp::Malformed;
 
-/// A message that claims to tell of more packets is malformed: a few bytes could claim 65,535.
-pub const ARRIVALS_MAX: usize = 8_192;
+/// A message that claims to tell of more packets is malformed: a few bytes could claim 65,535. So many
+/// are sent in a second at 40 Mbit/s.
+pub const ARRIVALS_MAX: usize = 4_096;
 
 /// Our own messages tell of no more packets, and of no more that came. 2,048 packets are at most 293
 /// chunks, so with two bytes for each delta a message is not longer than 1,106 bytes.
@@ -96,7 +97,12 @@ impl<'a> EncodedFeedback<'a> {
         while arrivals.len() < claimed {
             let (chunk, rest) = Chunk::read(chunks)?;
             chunks = rest;
-            for at in 0..chunk.symbols().min(claimed - arrivals.len()) {
+            let told = chunk.symbols().min(claimed - arrivals.len());
+            if let Chunk::Run { symbol: LOST, .. } = chunk {
+                arrivals.resize(arrivals.len() + told, None);
+                continue;
+            }
+            for at in 0..told {
                 let (delta, rest) = read_delta(chunk.symbol(at), deltas)?;
                 deltas = rest;
                 time_us += delta.unwrap_or(0) * DELTA_US;

@@ -122,6 +122,17 @@ fn reports_that_have_no_room_in_one_packet_get_more() {
 }
 
 #[test]
+fn a_compound_has_few_transport_wide_feedbacks() {
+    let (mut out, feedback) = (Vec::new(), TransportFeedback::default());
+    for _ in 0..20 {
+        write::transport_feedback(&mut out, &feedback);
+    }
+    let read: Vec<_> = parse(&out).collect();
+    assert_eq!(read.len(), TRANSPORT_FEEDBACKS_MAX + 1);
+    assert_eq!(read[TRANSPORT_FEEDBACKS_MAX], Err(Malformed::TooManyFeedbacks));
+}
+
+#[test]
 fn limits_are_scaled() {
     // 3 << 10 bit/s, 40 bytes of overhead.
     let limit = 10_u32 << 26 | 3 << 9 | 40;
@@ -228,7 +239,7 @@ proptest! {
         }
         compound.truncate(length.index(compound.len() + 1));
         let items = read_out(&compound);
-        prop_assert!(items <= crate::feedback::ARRIVALS_MAX * compound.len());
+        prop_assert!(items <= crate::feedback::ARRIVALS_MAX * TRANSPORT_FEEDBACKS_MAX + 5 * compound.len());
     }
 
     #[test]
