@@ -11,7 +11,7 @@ use super::{ENCRYPTED, RTCP_HEADER_BYTES};
 
 pub(super) enum Cipher {
     Gcm(Gcm),
-    CounterMode(CounterMode),
+    CounterMode(Box<CounterMode>),
 }
 
 /// A tag is wrong.
@@ -31,12 +31,12 @@ impl Cipher {
         authentication_key: &[u8; 20],
         tag_bytes: usize,
     ) -> Self {
-        Cipher::CounterMode(CounterMode {
+        Cipher::CounterMode(Box::new(CounterMode {
             key: CounterKey::new(key.try_into().expect("the length is the profile's")),
             salt,
             authentication: HmacSha1::new(authentication_key),
             tag_bytes,
-        })
+        }))
     }
 
     pub(super) fn tag_bytes(&self) -> usize {
