@@ -435,7 +435,7 @@ impl Estimator {
         self.arrived.note(arrival_us, u64::from(sent.bytes));
         self.delay.note(sent.at_us, arrival_us);
         if let Some(cluster) = sent.cluster {
-            self.prober.note_arrived(cluster, u64::from(sent.bytes), arrival_us);
+            self.prober.note_arrived(cluster, u64::from(sent.bytes), sent.at_us, arrival_us);
         }
         if self.counts_for_loss(sent) {
             if late {

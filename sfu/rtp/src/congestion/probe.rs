@@ -26,8 +26,9 @@ const PACKETS_MIN: usize = 5;
 /// A train is judged when so much of it came, in percent, or after this time.
 const ARRIVED_PERCENT: u32 = 80;
 const JUDGED_AFTER_US: i64 = 1_000_000;
-/// A train that comes as fast as it was sent, within this share, has met no limit.
-const UNLIMITED_SHARE: f64 = 0.9;
+/// A train has met a limit when its last burst waited longer than its first, by more than this share
+/// of the time between them.
+const STRETCH_MAX: f64 = 0.12;
 /// Of what a limited train showed, this is believed: it has pushed others aside.
 const LIMITED_SHARE: f64 = 0.88;
 const CLUSTERS_MAX: usize = 4;
@@ -42,6 +43,9 @@ struct Cluster {
     begun_us: i64,
     sent: Span,
     arrived: Span,
+    /// When the first and the last burst were sent of which the first packet arrived, and when that did.
+    first: Option<(i64, i64)>,
+    last: (i64, i64),
 }
 
 /// Bytes over the time from the first to the last, with what the first and the last burst had.
@@ -120,6 +124,8 @@ impl Prober {
             begun_us: now_us,
             sent: Span::default(),
             arrived: Span::default(),
+            first: None,
+            last: (0, 0),
         });
         if self.clusters.len() > CLUSTERS_MAX {
             self.clusters.pop_front();
@@ -133,9 +139,13 @@ impl Prober {
         }
     }
 
-    pub fn note_arrived(&mut self, id: ClusterId, bytes: u64, at_us: i64) {
-        if let Some(cluster) = self.clusters.iter_mut().find(|cluster| cluster.id == id) {
-            cluster.arrived.note(at_us, bytes);
+    /// A packet of a probe came. They are told in the order in which they were sent.
+    pub fn note_arrived(&mut self, id: ClusterId, bytes: u64, sent_us: i64, at_us: i64) {
+        let Some(cluster) = self.clusters.iter_mut().find(|cluster| cluster.id == id) else { return };
+        cluster.arrived.note(at_us, bytes);
+        if cluster.first.is_none() || sent_us - cluster.last.0 >= Span::JOIN_US {
+            cluster.last = (sent_us, at_us);
+            cluster.first.get_or_insert(cluster.last);
         }
     }
 
@@ -189,14 +199,16 @@ impl Cluster {
             return None;
         }
         let sent_bps = self.sent.bps(self.sent.last_bytes)?;
-        // What came in one burst came as fast as it was sent, or faster.
-        let burst_bytes = self.arrived.first_bytes.min(self.arrived.last_bytes);
-        let arrived_bps = self.arrived.bps(burst_bytes).unwrap_or(f64::INFINITY);
-        // What was lost on the way was part of what was offered, and not of what was carried.
-        let carried = f64::from(self.arrived.packets) / f64::from(self.sent.packets);
-        let limited = arrived_bps < UNLIMITED_SHARE * sent_bps * carried;
-        let rate_bps =
-            if limited { LIMITED_SHARE * arrived_bps } else { sent_bps.min(arrived_bps / carried) };
+        let (first_sent_us, first_us) = self.first?;
+        let (last_sent_us, last_us) = self.last;
+        let sent_us = last_sent_us - first_sent_us;
+        let stretch_us = (last_us - first_us) - sent_us;
+        let limited = stretch_us as f64 > STRETCH_MAX * sent_us as f64;
+        // Of what came through a limit, the first burst took its time before it came.
+        let rate_bps = match limited {
+            true => LIMITED_SHARE * self.arrived.bps(self.arrived.first_bytes)?.min(sent_bps),
+            false => sent_bps,
+        };
         Some(Proof { rate_bps, limited })
     }
 }
@@ -215,7 +227,7 @@ mod tests {
             let at_us = (sent / burst * burst) as f64 * 8e9 / 2e6;
             prober.note_sent(probe.cluster, 1_000, at_us as i64);
             free_us = free_us.max(at_us) + 8e9 / line_bps;
-            prober.note_arrived(probe.cluster, 1_000, free_us as i64);
+            prober.note_arrived(probe.cluster, 1_000, at_us as i64, free_us as i64);
             sent += 1;
         }
         let proof = prober.poll(100_000);
@@ -252,7 +264,7 @@ mod tests {
         let mut prober = Prober::new();
         let probe = prober.begin(1e6, 0);
         (0..10).for_each(|n| prober.note_sent(probe.cluster, 600, n * 4_000));
-        (0..3).for_each(|n| prober.note_arrived(probe.cluster, 600, n * 4_000));
+        (0..3).for_each(|n| prober.note_arrived(probe.cluster, 600, n * 4_000, n * 4_000));
         assert_eq!(prober.poll(500_000), None);
         assert!(!prober.may_begin(500_000));
         assert_eq!(prober.poll(JUDGED_AFTER_US), None);
