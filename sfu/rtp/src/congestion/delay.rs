@@ -27,6 +27,12 @@ const BASE_US: i64 = 10_000_000;
 const BUSY_US: i64 = 15_000;
 /// Queues below this are no congestion, whatever their trend.
 const THRESHOLD_MIN_US: f64 = 25_000.0;
+/// So much of the jitter does not count: flows that share a line differ in it by their packets alone.
+const SPREAD_USUAL_US: f64 = 10_000.0;
+/// On top comes what a packet of this many bits takes at our own rate, up to a limit. Of flows that see
+/// one queue the faster gives way first, so that they meet.
+const OWN_BITS: f64 = 9_600.0;
+const OWN_MAX_US: f64 = 30_000.0;
 /// Competitors that fill the queue whatever we do are followed up to here.
 const THRESHOLD_MAX_US: f64 = 300_000.0;
 /// The threshold falls back to its least with this time constant.
@@ -51,7 +57,6 @@ pub(super) struct Delay {
     /// How far bursts lie above the lower edge: jitter of the path.
     spread_us: f64,
     raised_us: f64,
-    raised_at_us: i64,
 }
 
 impl Delay {
@@ -64,7 +69,6 @@ impl Delay {
             busy_since_us: None,
             spread_us: 0.0,
             raised_us: 0.0,
-            raised_at_us: 0,
         }
     }
 
@@ -163,9 +167,10 @@ impl Delay {
     }
 
     /// A standing queue beyond this is congestion.
-    pub fn threshold_us(&self) -> i64 {
-        let least_us = THRESHOLD_MIN_US + self.spread_us;
-        (least_us + self.raised_us).min(THRESHOLD_MAX_US) as i64
+    pub fn threshold_us(&self, rate_bps: f64) -> i64 {
+        let own_us = (OWN_BITS * 1e6 / rate_bps.max(1.0)).min(OWN_MAX_US);
+        let least_us = THRESHOLD_MIN_US + (self.spread_us - SPREAD_USUAL_US).max(0.0);
+        (least_us + own_us + self.raised_us).min(THRESHOLD_MAX_US) as i64
     }
 
     pub fn busy_since_us(&self) -> Option<i64> {
@@ -175,10 +180,9 @@ impl Delay {
     /// What was taken for a queue did not drain though less was sent: the path has become longer, or
     /// others keep its queue filled. Either way it is the new normal, and from now on it takes more
     /// to be called congestion, for a while.
-    pub fn accept_queue(&mut self, now_us: i64) {
+    pub fn accept_queue(&mut self) {
         let Some(edge_us) = self.edge_us() else { return };
-        self.raised_us = (self.raised_us + self.threshold_us() as f64 / 2.0).min(THRESHOLD_MAX_US);
-        self.raised_at_us = now_us;
+        self.raised_us = (self.raised_us + THRESHOLD_MIN_US).min(THRESHOLD_MAX_US);
         self.base_us = (edge_us, edge_us);
         self.base_since_us = self.bursts.back().map(|burst| burst.arrival_us);
         self.busy_since_us = None;
@@ -217,7 +221,7 @@ mod tests {
     fn handing_over_in_batches_is_no_queue() {
         let mut delay = Delay::new();
         run(&mut delay, 0, 5_000, |ms| 40 + (60 - ms % 60) % 60);
-        assert!(delay.queue_us() < delay.threshold_us() / 2, "{}", delay.queue_us());
+        assert!(delay.queue_us() < delay.threshold_us(1e6) / 2, "{}", delay.queue_us());
         assert!(delay.trend().unwrap().abs() < 0.02);
     }
 
@@ -230,11 +234,11 @@ mod tests {
             assert!(delay.trend().is_none_or(|trend| trend < 0.05), "{:?} at {end}", delay.trend());
         }
         assert_eq!(delay.queue_us(), 80_000);
-        delay.accept_queue(4_000_000);
+        delay.accept_queue();
         assert_eq!(delay.queue_us(), 0);
-        let raised_us = delay.threshold_us();
+        let raised_us = delay.threshold_us(1e6);
         delay.settle(60_000_000);
-        assert!(delay.threshold_us() < raised_us);
+        assert!(delay.threshold_us(1e6) < raised_us);
     }
 
     #[test]

@@ -33,9 +33,12 @@ const STANDING_US: i64 = 500_000;
 const CUT_SHARE: (f64, f64) = (0.85, 0.7);
 const CUT_QUEUE_US: (f64, f64) = (60_000.0, 150_000.0);
 /// When the queue is gone: the share of what the line carried.
-const RETURN_SHARE: f64 = 0.9;
+const RETURN_SHARE: f64 = 0.92;
 /// A queue is gone when it is shorter than this, or than half of the threshold.
 const DRAINED_US: i64 = 10_000;
+/// A queue that still grows by so much, in seconds a second, though less is sent, is cut again. One that
+/// grows less is filled by others: what we send comes as fast as it is sent.
+const TREND_AGAIN: f64 = 0.1;
 /// A queue that kept this share after so long, with less being sent, is not ours.
 const UNDRAINED_SHARE: f64 = 0.8;
 const UNDRAINED_US: i64 = 1_200_000;
@@ -73,8 +76,11 @@ const CALM_US: i64 = 3_000_000;
 /// each time up to the last.
 const AFTER_CONGESTION_US: i64 = 500_000;
 const SETBACK_US: i64 = 2_500_000;
-const SETBACK_WAIT_US: (i64, i64) = (4_000_000, 32_000_000);
+const SETBACK_WAIT_US: (i64, i64) = (3_000_000, 6_000_000);
 
+/// No probe for so long after loss was found to come from the rate: a short train passes where a
+/// stream does not.
+const AFTER_LOSS_US: i64 = 20_000_000;
 /// In a trial of whether loss comes from the rate.
 const TRIAL_SHARE: f64 = 0.75;
 
@@ -362,7 +368,7 @@ impl Estimator {
         self.trusts_limited = is_guess || is_limited;
         let factor = if is_guess { PROBE_FACTOR_FIRST } else { PROBE_FACTOR };
         let rate_bps = (self.estimate_bps * factor).min(self.ceiling_bps() * PROBE_BEYOND);
-        Some(self.prober.begin(rate_bps, now_us))
+        Some(self.prober.begin(rate_bps, self.loss.share(), now_us))
     }
 
     pub fn estimate_bps(&self) -> u64 {
@@ -398,7 +404,7 @@ impl Estimator {
             acknowledged_bps: self.arrived.over_bps(RATE_WINDOW_US, last_us) as u64,
             sent_bps: self.sent.over_bps(SENT_WINDOW_US, now_us) as u64,
             queue: Duration::from_micros(self.delay.queue_us().max(0) as u64),
-            queue_max: Duration::from_micros(self.delay.threshold_us().max(0) as u64),
+            queue_max: Duration::from_micros(self.threshold_us().max(0) as u64),
             trend: self.delay.trend().unwrap_or(0.0),
             loss: self.loss.share(),
             rtt: self.rtt(),
@@ -472,22 +478,26 @@ impl Estimator {
     }
 
     fn decide_open(&mut self, elapsed_us: i64, now_us: i64) {
-        if self.delay.queue_us() <= self.delay.threshold_us() {
+        if self.delay.queue_us() <= self.threshold_us() {
             self.above_since_us = None;
             self.delay.settle(elapsed_us);
             self.grow(elapsed_us, now_us);
             return;
         }
         let since_us = *self.above_since_us.get_or_insert(now_us);
-        if self.queue_grows() {
+        if self.queue_grows(TREND_MIN) {
             self.cut(now_us);
         } else if now_us - since_us >= STANDING_US {
             self.test(now_us);
         }
     }
 
-    fn queue_grows(&self) -> bool {
-        self.delay.trend().is_some_and(|trend| trend > TREND_MIN)
+    fn queue_grows(&self, by: f64) -> bool {
+        self.delay.trend().is_some_and(|trend| trend > by)
+    }
+
+    fn threshold_us(&self) -> i64 {
+        self.delay.threshold_us(self.estimate_bps)
     }
 
     /// What the line carried while it was busy.
@@ -511,7 +521,12 @@ impl Estimator {
     fn cut(&mut self, now_us: i64) {
         let capacity_bps = self.busy_bps().unwrap_or_else(|| self.arrived_bps());
         let before_bps = self.estimate_bps;
-        self.set_estimate(before_bps.min(self.cut_share() * capacity_bps));
+        let mut cut_bps = self.cut_share() * capacity_bps;
+        if !self.queue_grows(TREND_AGAIN) {
+            // Slowly, so nearly all that we send comes through: no reason to do without a picture.
+            cut_bps = cut_bps.max(self.floor_bps());
+        }
+        self.set_estimate(before_bps.min(cut_bps));
         self.limit_bps = Some(capacity_bps);
         self.drain(capacity_bps, before_bps, true, now_us);
         if self.raised_at_us.take().is_some_and(|at_us| now_us - at_us < SETBACK_US) {
@@ -553,12 +568,13 @@ impl Estimator {
         let lasts_us = now_us - drain.since_us;
         if queue_us < self.drained_us() {
             self.reopen(drain);
-        } else if queue_us > self.delay.threshold_us() && self.queue_grows() && lasts_us > RATE_WINDOW_US {
+        } else if queue_us > self.threshold_us() && self.queue_grows(TREND_AGAIN) && lasts_us > RATE_WINDOW_US
+        {
             self.cut(now_us);
         } else if (lasts_us > UNDRAINED_US && queue_us as f64 > drain.queue_us as f64 * UNDRAINED_SHARE)
             || lasts_us > DRAIN_MAX_US
         {
-            self.delay.accept_queue(now_us);
+            self.delay.accept_queue();
             self.reopen(drain);
             if !drain.grew {
                 self.raise(drain.before_bps);
@@ -574,7 +590,7 @@ impl Estimator {
     }
 
     fn drained_us(&self) -> i64 {
-        DRAINED_US.max(self.delay.threshold_us() / 2)
+        DRAINED_US.max(self.threshold_us() / 2)
     }
 
     fn decide_loss(&mut self, now_us: i64) {
@@ -585,8 +601,7 @@ impl Estimator {
             } else {
                 self.limit_bps = Some(self.arrived_bps());
                 self.congested_at_us = Some(now_us);
-                self.prober.forbid(self.setback_wait_us, now_us);
-                self.setback_wait_us = (self.setback_wait_us * 2).min(SETBACK_WAIT_US.1);
+                self.prober.forbid(AFTER_LOSS_US, now_us);
             }
             return;
         }

@@ -35,6 +35,8 @@ pub(super) struct Loss {
     smoothed: f64,
     /// Loss of the last interval that was judged, and how many packets it had.
     last: (f64, u32),
+    /// Loss of the interval before, if it was too much.
+    before: Option<f64>,
 }
 
 impl Loss {
@@ -74,21 +76,28 @@ impl Loss {
         let (sent, share) = (self.sent, f64::from(self.lost) / f64::from(self.sent));
         self.restart(now_us);
         self.last = (share, sent);
-        if share < self.own {
-            // By halves: one good second does not make a good path.
-            self.own = (self.own + share) / 2.0;
-        }
         let deviation = (self.own.max(0.01) * (1.0 - self.own) / f64::from(sent)).sqrt();
         let excess = share - self.own;
-        Some(match excess > EXCESS_MIN.max(SIGMAS * deviation) {
-            true => Verdict::Excess { excess },
-            false => Verdict::Fine,
+        let is_excess = excess > EXCESS_MIN.max(SIGMAS * deviation);
+        if !is_excess && self.own > 0.0 {
+            // One good second does not make a good path, nor a bad one a worse.
+            self.own += (share - self.own) / 8.0;
+        }
+        // By chance it happens once. Together they are judged.
+        let before = std::mem::replace(&mut self.before, is_excess.then_some(share));
+        Some(match before.filter(|_| is_excess) {
+            Some(before) => {
+                self.last.0 = (share + before) / 2.0;
+                Verdict::Excess { excess: self.last.0 - self.own }
+            }
+            None => Verdict::Fine,
         })
     }
 
     /// Whether the last interval, in which less was sent, lost as much as `before`. If so, it is the
     /// path's own from now on.
     pub fn judge_trial(&mut self, before: f64) -> bool {
+        self.before = None;
         let same = self.last.0 - self.own > SAME_SHARE * (before - self.own);
         if same {
             self.own = (self.last.0 + before) / 2.0;
@@ -117,19 +126,23 @@ mod tests {
     fn loss_that_stays_when_less_is_sent_is_the_path_s_own() {
         let (mut loss, mut now_us) = (Loss::default(), 0);
         assert_eq!(interval(&mut loss, &mut now_us, 100, 2), Some(Verdict::Fine));
+        assert_eq!(interval(&mut loss, &mut now_us, 100, 30), Some(Verdict::Fine), "once is chance");
         assert!(matches!(interval(&mut loss, &mut now_us, 100, 30), Some(Verdict::Excess { .. })));
-        assert!(matches!(interval(&mut loss, &mut now_us, 60, 17), Some(Verdict::Excess { .. })));
+        assert!(interval(&mut loss, &mut now_us, 60, 17).is_some());
         assert!(loss.judge_trial(0.3));
         assert_eq!(interval(&mut loss, &mut now_us, 100, 33), Some(Verdict::Fine));
+        assert_eq!(interval(&mut loss, &mut now_us, 100, 60), Some(Verdict::Fine));
         assert!(matches!(interval(&mut loss, &mut now_us, 100, 60), Some(Verdict::Excess { .. })));
     }
 
     #[test]
     fn loss_that_goes_when_less_is_sent_came_from_the_rate() {
         let (mut loss, mut now_us) = (Loss::default(), 0);
+        assert_eq!(interval(&mut loss, &mut now_us, 100, 30), Some(Verdict::Fine));
         assert!(matches!(interval(&mut loss, &mut now_us, 100, 30), Some(Verdict::Excess { .. })));
         assert_eq!(interval(&mut loss, &mut now_us, 60, 1), Some(Verdict::Fine));
         assert!(!loss.judge_trial(0.3));
+        assert_eq!(interval(&mut loss, &mut now_us, 100, 30), Some(Verdict::Fine));
         assert!(matches!(interval(&mut loss, &mut now_us, 100, 30), Some(Verdict::Excess { .. })));
     }
 

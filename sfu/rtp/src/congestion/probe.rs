@@ -30,7 +30,8 @@ const JUDGED_AFTER_US: i64 = 1_000_000;
 /// of the time between them.
 const STRETCH_MAX: f64 = 0.12;
 /// Of what a limited train showed, this is believed: it has pushed others aside.
-const LIMITED_SHARE: f64 = 0.88;
+const LIMITED_SHARE: f64 = 0.93;
+const ARRIVED_MIN: u32 = 4;
 const CLUSTERS_MAX: usize = 4;
 /// After a train that met a limit, the next waits for so long, twice as long each time.
 const WAIT_MIN_US: i64 = 1_000_000;
@@ -39,7 +40,7 @@ const WAIT_MAX_US: i64 = 4_000_000;
 #[derive(Debug, Clone, Copy)]
 struct Cluster {
     id: ClusterId,
-    bytes_goal: u64,
+    probe: Probe,
     begun_us: i64,
     sent: Span,
     arrived: Span,
@@ -114,13 +115,16 @@ impl Prober {
         self.next_at_us
     }
 
-    pub fn begin(&mut self, rate_bps: f64, now_us: i64) -> Probe {
-        let bytes = (rate_bps * DURATION_US as f64 / 8e6) as u64;
+    /// Where much is lost, `loss` of 1, more packets are sent, so that enough come.
+    pub fn begin(&mut self, rate_bps: f64, loss: f64, now_us: i64) -> Probe {
+        let bytes = (rate_bps * DURATION_US as f64 / 8e6) as usize;
+        let packets_min = (PACKETS_MIN as f64 / (1.0 - loss.clamp(0.0, 0.5))).ceil() as usize;
         let id = ClusterId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
+        let probe = Probe { cluster: id, rate_bps: rate_bps as u64, bytes, packets_min };
         self.clusters.push_back(Cluster {
             id,
-            bytes_goal: bytes,
+            probe,
             begun_us: now_us,
             sent: Span::default(),
             arrived: Span::default(),
@@ -130,7 +134,7 @@ impl Prober {
         if self.clusters.len() > CLUSTERS_MAX {
             self.clusters.pop_front();
         }
-        Probe { cluster: id, rate_bps: rate_bps as u64, bytes: bytes as usize, packets_min: PACKETS_MIN }
+        probe
     }
 
     pub fn note_sent(&mut self, id: ClusterId, bytes: u64, at_us: i64) {
@@ -152,8 +156,8 @@ impl Prober {
     /// The result of a probe that is over.
     pub fn poll(&mut self, now_us: i64) -> Option<Proof> {
         let cluster = self.clusters.front()?;
-        let is_sent =
-            cluster.sent.packets as usize >= PACKETS_MIN && cluster.sent.bytes >= cluster.bytes_goal;
+        let is_sent = cluster.sent.packets as usize >= cluster.probe.packets_min
+            && cluster.sent.bytes >= cluster.probe.bytes as u64;
         let has_come = is_sent && cluster.arrived.packets * 100 >= cluster.sent.packets * ARRIVED_PERCENT;
         let is_late = now_us - cluster.begun_us >= JUDGED_AFTER_US;
         if !has_come && !is_late {
@@ -193,12 +197,13 @@ impl Prober {
 
 impl Cluster {
     fn proof(&self) -> Option<Proof> {
-        if (self.arrived.packets as usize) < PACKETS_MIN.min(self.sent.packets as usize).max(3)
+        if self.arrived.packets < ARRIVED_MIN
             || self.arrived.packets * 100 < self.sent.packets * (ARRIVED_PERCENT / 2)
         {
             return None;
         }
-        let sent_bps = self.sent.bps(self.sent.last_bytes)?;
+        // The pacer may begin with what it had saved: no more is believed than was asked for.
+        let sent_bps = self.sent.bps(self.sent.last_bytes)?.min(self.probe.rate_bps as f64);
         let (first_sent_us, first_us) = self.first?;
         let (last_sent_us, last_us) = self.last;
         let sent_us = last_sent_us - first_sent_us;
@@ -220,7 +225,7 @@ mod tests {
     /// Sends a probe of 2 Mbit/s in bursts of `burst` packets over a line of `line_bps`.
     fn run(line_bps: f64, burst: usize) -> (Prober, Option<Proof>) {
         let mut prober = Prober::new();
-        let probe = prober.begin(2e6, 0);
+        let probe = prober.begin(2e6, 0.0, 0);
         assert!(!prober.may_begin(0), "one at a time");
         let (mut sent, mut free_us) = (0, 0.0f64);
         while sent * 1_000 < probe.bytes {
@@ -262,7 +267,7 @@ mod tests {
     #[test]
     fn a_probe_that_is_lost_proves_nothing() {
         let mut prober = Prober::new();
-        let probe = prober.begin(1e6, 0);
+        let probe = prober.begin(1e6, 0.0, 0);
         (0..10).for_each(|n| prober.note_sent(probe.cluster, 600, n * 4_000));
         (0..3).for_each(|n| prober.note_arrived(probe.cluster, 600, n * 4_000, n * 4_000));
         assert_eq!(prober.poll(500_000), None);

@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use broletto_loadtest::link::{HEADER_BYTES, Link, LinkConfig, Random};
-use broletto_rtp::congestion::{
-    Class, ClusterId, Config, Estimator, Kind, Pacer, PacerConfig, Wishes,
-};
+use broletto_rtp::congestion::{Class, ClusterId, Config, Estimator, Kind, Pacer, PacerConfig, Wishes};
 use broletto_rtp::feedback::TransportFeedback;
 
 pub const TICK: Duration = Duration::from_millis(1);
@@ -137,9 +135,8 @@ impl Flow {
         let before = self.step;
         let wishes = match self.source {
             Source::Ladder => {
-                let fits = |step: usize, percent: u64| {
-                    LADDER_BPS[step] + AUDIO_BPS <= estimate_bps * percent / 100
-                };
+                let fits =
+                    |step: usize, percent: u64| LADDER_BPS[step] + AUDIO_BPS <= estimate_bps * percent / 100;
                 while self.step > 0 && !fits(self.step, 110) {
                     self.step -= 1;
                 }
@@ -162,14 +159,22 @@ impl Flow {
     fn produce(&mut self, at: Duration, now: Instant) {
         while self.next_audio <= at {
             self.next_audio += ms(20);
-            self.pacer.push(Packet { kind: Kind::Audio, bytes: AUDIO_BYTES }, Class::Audio, AUDIO_BYTES, 0, now);
+            self.pacer.push(
+                Packet { kind: Kind::Audio, bytes: AUDIO_BYTES },
+                Class::Audio,
+                AUDIO_BYTES,
+                0,
+                now,
+            );
         }
         while self.next_frame <= at {
             self.next_frame += FRAME;
             self.frame += 1;
             let bps = match self.source {
                 Source::Ladder => LADDER_BPS[self.step],
-                Source::Elastic(most_bps) => self.estimator.estimate_bps().min(most_bps).saturating_sub(AUDIO_BPS),
+                Source::Elastic(most_bps) => {
+                    self.estimator.estimate_bps().min(most_bps).saturating_sub(AUDIO_BPS)
+                }
                 Source::Small => LADDER_BPS[0],
             };
             let factor = if std::mem::take(&mut self.key_frame) { KEY_FRAME_FACTOR } else { 1.0 };
@@ -271,11 +276,8 @@ impl Flow {
 
     fn sample(&mut self, at: Duration) {
         if at.as_millis().is_multiple_of(100) {
-            let sample = Sample {
-                estimate_bps: self.estimator.estimate_bps(),
-                step: self.step,
-                ..Sample::default()
-            };
+            let sample =
+                Sample { estimate_bps: self.estimator.estimate_bps(), step: self.step, ..Sample::default() };
             self.samples.push(sample);
         }
     }
@@ -306,7 +308,8 @@ impl Flow {
     }
 
     pub fn delay_p95(&self, from: Duration, to: Duration) -> Duration {
-        let mut delays: Vec<Duration> = self.of(from, to).iter().flat_map(|sample| sample.delays.clone()).collect();
+        let mut delays: Vec<Duration> =
+            self.of(from, to).iter().flat_map(|sample| sample.delays.clone()).collect();
         delays.sort_unstable();
         delays[delays.len() * 95 / 100]
     }
@@ -321,7 +324,8 @@ impl Flow {
     /// Share of the time in which each step was sent.
     pub fn steps(&self, from: Duration, to: Duration) -> [f64; 3] {
         let samples = self.of(from, to);
-        let of = |step| samples.iter().filter(|sample| sample.step == step).count() as f64 / samples.len() as f64;
+        let of =
+            |step| samples.iter().filter(|sample| sample.step == step).count() as f64 / samples.len() as f64;
         [of(0), of(1), of(2)]
     }
 }
