@@ -1,0 +1,297 @@
+//! When what leaves.
+//!
+//! Voices leave at once. Everything else leaves in quanta: packets that go out back to back, so that
+//! they can be one GSO message, and then a rest for as long as they take at the rate.
+//!
+//! ```text
+//! rate    | VVVV      VVVV   a  VVVV        a: a voice does not wait,
+//!         +--------------------------> t    but the next quantum waits for it
+//!           <-- 5 ms -->
+//! ```
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::probe::{ClusterId, Probe};
+
+/// A quantum is what so much time takes at the rate, and so many packets at least and at most.
+const QUANTUM: Duration = Duration::from_millis(5);
+const QUANTUM_PACKETS_MIN: u32 = 2;
+const QUANTUM_PACKETS_MAX: u32 = 8;
+/// What was not used of so much time may be used at once: a frame of a fast stream leaves whole.
+const CREDIT_MAX: Duration = Duration::from_millis(10);
+/// Voices are ahead of the rate by so much at most. Beyond it they wait as well, though first.
+const AUDIO_AHEAD_MAX: Duration = Duration::from_millis(200);
+
+/// In the order of their importance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    Audio,
+    Retransmission,
+    Video,
+    Padding,
+}
+
+const CLASSES: usize = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacerConfig {
+    pub rate_bps: u64,
+    /// Bounds on what waits, of all classes.
+    pub packets_max: usize,
+    pub bytes_max: usize,
+    /// Video and padding older than this are dropped, by whole frames.
+    pub age_max: Duration,
+}
+
+impl Default for PacerConfig {
+    fn default() -> Self {
+        PacerConfig {
+            rate_bps: 1_000_000,
+            packets_max: 2_048,
+            bytes_max: 2 * 1024 * 1024,
+            age_max: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Packets since the pacer was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PacerCounters {
+    pub released: [u64; CLASSES],
+    pub dropped: [u64; CLASSES],
+    pub quanta: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Released<T> {
+    pub item: T,
+    pub class: Class,
+    pub bytes: usize,
+    /// Of the probe that it is part of.
+    pub cluster: Option<ClusterId>,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    item: T,
+    bytes: usize,
+    frame: u64,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Running {
+    probe: Probe,
+    bytes_left: usize,
+    packets_left: usize,
+}
+
+#[derive(Debug)]
+pub struct Pacer<T> {
+    config: PacerConfig,
+    queues: [VecDeque<Waiting<T>>; CLASSES],
+    bytes: usize,
+    packets: usize,
+    /// When the next quantum may begin.
+    free_at: Option<Instant>,
+    /// What is left of the quantum that has begun.
+    quantum_packets: u32,
+    quantum_bytes: usize,
+    running: Option<Running>,
+    dropped: VecDeque<T>,
+    counters: PacerCounters,
+}
+
+impl<T> Pacer<T> {
+    pub fn new(config: PacerConfig) -> Self {
+        Pacer {
+            config,
+            queues: Default::default(),
+            bytes: 0,
+            packets: 0,
+            free_at: None,
+            quantum_packets: 0,
+            quantum_bytes: 0,
+            running: None,
+            dropped: VecDeque::new(),
+            counters: PacerCounters::default(),
+        }
+    }
+
+    /// As [`super::Estimator::pacing_bps`] says.
+    pub fn set_rate(&mut self, rate_bps: u64) {
+        self.config.rate_bps = rate_bps;
+    }
+
+    /// Takes a packet. `bytes` are with all headers. Packets of one picture have the same `frame`, which
+    /// differs from that of the picture before and after; it tells what is dropped together.
+    pub fn push(&mut self, item: T, class: Class, bytes: usize, frame: u64, now: Instant) {
+        self.queues[class as usize].push_back(Waiting { item, bytes, frame, since: now });
+        self.bytes += bytes;
+        self.packets += 1;
+        self.drop_excess(now);
+    }
+
+    /// What was dropped, to be freed, and so that a key frame is asked for.
+    pub fn poll_dropped(&mut self) -> Option<T> {
+        self.dropped.pop_front()
+    }
+
+    /// The next packet that leaves. Those that come in a row are one quantum.
+    pub fn poll(&mut self, now: Instant) -> Option<Released<T>> {
+        if !self.queues[Class::Audio as usize].is_empty() && self.audio_may_leave(now) {
+            return self.release(Class::Audio, now);
+        }
+        let class = self.next_class()?;
+        if self.quantum_packets == 0 || self.quantum_bytes == 0 {
+            if self.free_at.is_some_and(|free_at| free_at > now) {
+                return None;
+            }
+            self.begin_quantum();
+        }
+        self.quantum_packets -= 1;
+        self.release(class, now)
+    }
+
+    /// When [`Pacer::poll`] has something, or wants padding.
+    pub fn timeout(&self, now: Instant) -> Option<Instant> {
+        if self.packets == 0 && self.running.is_none() {
+            return None;
+        }
+        let free_at = self.free_at.unwrap_or(now);
+        let audio_at = (!self.queues[Class::Audio as usize].is_empty())
+            .then(|| free_at.checked_sub(AUDIO_AHEAD_MAX).unwrap_or(now));
+        Some(audio_at.map_or(free_at, |audio_at| audio_at.min(free_at)).max(now))
+    }
+
+    /// From now on packets leave at the rate of the probe, until it is complete.
+    pub fn begin_probe(&mut self, probe: Probe, now: Instant) {
+        self.running = Some(Running { probe, bytes_left: probe.bytes, packets_left: probe.packets_min });
+        // A debt at the usual rate is none of the probe's, or its train would begin with a hole.
+        self.free_at = self.free_at.map(|free_at| free_at.min(now));
+        self.quantum_packets = 0;
+    }
+
+    /// How many bytes of padding are to be pushed now, in packets of `bytes_max` at most, because
+    /// a probe runs and nothing else waits.
+    pub fn padding_wanted(&self, now: Instant) -> Option<usize> {
+        let running = self.running.as_ref()?;
+        let is_due = self.free_at.is_none_or(|free_at| free_at <= now) || self.quantum_packets > 0;
+        if self.packets > 0 || !is_due {
+            return None;
+        }
+        // In so many packets as are still needed.
+        Some((running.bytes_left / running.packets_left.max(1)).max(1))
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn packets(&self) -> usize {
+        self.packets
+    }
+
+    /// How long the oldest packet of video waits.
+    pub fn age(&self, now: Instant) -> Duration {
+        let oldest = self.queues[Class::Video as usize].front();
+        oldest.map_or(Duration::ZERO, |waiting| now.saturating_duration_since(waiting.since))
+    }
+
+    /// How long it takes until all that waits has left.
+    pub fn delay(&self) -> Duration {
+        time(self.bytes, self.config.rate_bps)
+    }
+
+    pub fn counters(&self) -> PacerCounters {
+        self.counters
+    }
+
+    fn rate_bps(&self) -> u64 {
+        let probe_bps = self.running.as_ref().map_or(0, |running| running.probe.rate_bps);
+        self.config.rate_bps.max(probe_bps)
+    }
+
+    fn audio_may_leave(&self, now: Instant) -> bool {
+        self.free_at.is_none_or(|free_at| free_at.saturating_duration_since(now) <= AUDIO_AHEAD_MAX)
+    }
+
+    fn next_class(&self) -> Option<Class> {
+        [Class::Audio, Class::Retransmission, Class::Video, Class::Padding]
+            .into_iter()
+            .find(|class| !self.queues[*class as usize].is_empty())
+    }
+
+    fn begin_quantum(&mut self) {
+        self.quantum_packets = QUANTUM_PACKETS_MAX;
+        let bytes = self.rate_bps() as u128 * QUANTUM.as_micros() / 8_000_000;
+        self.quantum_bytes = bytes as usize;
+        self.counters.quanta += 1;
+        // So slow a line gets its least number of packets.
+        let largest = self.queues[Class::Video as usize].front().map_or(1, |waiting| waiting.bytes);
+        self.quantum_bytes = self.quantum_bytes.max(largest * QUANTUM_PACKETS_MIN as usize);
+    }
+
+    fn release(&mut self, class: Class, now: Instant) -> Option<Released<T>> {
+        let waiting = self.queues[class as usize].pop_front()?;
+        self.bytes -= waiting.bytes;
+        self.packets -= 1;
+        self.counters.released[class as usize] += 1;
+        self.quantum_bytes = self.quantum_bytes.saturating_sub(waiting.bytes);
+        let earliest = now.checked_sub(CREDIT_MAX).unwrap_or(now);
+        let free_at = self.free_at.unwrap_or(now).max(earliest);
+        self.free_at = Some(free_at + time(waiting.bytes, self.rate_bps()));
+        let cluster = self.count_probe(waiting.bytes);
+        Some(Released { item: waiting.item, class, bytes: waiting.bytes, cluster })
+    }
+
+    fn count_probe(&mut self, bytes: usize) -> Option<ClusterId> {
+        let running = self.running.as_mut()?;
+        let cluster = running.probe.cluster;
+        running.bytes_left = running.bytes_left.saturating_sub(bytes);
+        running.packets_left = running.packets_left.saturating_sub(1);
+        if running.bytes_left == 0 && running.packets_left == 0 {
+            self.running = None;
+        }
+        Some(cluster)
+    }
+
+    /// Padding first, then the oldest pictures, then what is asked for again, and voices last.
+    fn drop_excess(&mut self, now: Instant) {
+        let oldest = now.checked_sub(self.config.age_max);
+        for class in [Class::Padding, Class::Video] {
+            while self.queues[class as usize].front().is_some_and(|waiting| Some(waiting.since) < oldest) {
+                self.drop_frame(class);
+            }
+        }
+        for class in [Class::Padding, Class::Video, Class::Retransmission, Class::Audio] {
+            while self.packets > self.config.packets_max || self.bytes > self.config.bytes_max {
+                if !self.drop_frame(class) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Drops the oldest frame of a class, or what is left of it.
+    fn drop_frame(&mut self, class: Class) -> bool {
+        let queue = &mut self.queues[class as usize];
+        let Some(frame) = queue.front().map(|waiting| waiting.frame) else { return false };
+        while queue.front().is_some_and(|waiting| waiting.frame == frame) {
+            let Some(waiting) = queue.pop_front() else { break };
+            self.bytes -= waiting.bytes;
+            self.packets -= 1;
+            self.counters.dropped[class as usize] += 1;
+            self.dropped.push_back(waiting.item);
+            if class != Class::Video {
+                break;
+            }
+        }
+        true
+    }
+}
+
+fn time(bytes: usize, rate_bps: u64) -> Duration {
+    Duration::from_nanos((bytes as u64).saturating_mul(8_000_000_000) / rate_bps.max(1))
+}
