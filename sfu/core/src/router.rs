@@ -6,11 +6,10 @@ mod session;
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broletto_control::{
-    CloseReason, Codec, Notification, ProducerId, RouterConfig, RouterId, SpeakerLevel, TransportId,
+    CloseReason, Notification, ProducerId, RouterConfig, RouterId, SpeakerLevel, TransportId,
     TransportState,
 };
 use rand::rngs::StdRng;
@@ -130,7 +129,8 @@ impl Router {
     ) {
         let Some(transport) = self.transports.get_mut(slot) else { return };
         let mut events = std::mem::take(&mut self.events);
-        transport.handle_received(kind, received, cx, &mut events);
+        let stats = &mut cx.outbox.stats;
+        transport.handle_received(kind, received, cx.environment, cx.buffers, stats, &mut events, cx.now);
         self.events = events;
         self.poll_transport(slot, cx);
         self.settle(cx);
@@ -456,7 +456,7 @@ impl Router {
         for index in 0..transport.consumers.len() {
             let source = transport.consumers[index].source;
             let Some(producer) = source.and_then(|source| self.producers.get(source)) else { continue };
-            let stopped = producer.paused || (!producer.is_audio() && transport.is_congested(index, cx.now));
+            let stopped = producer.paused || (!producer.is_audio() && transport.is_congested(cx.now));
             let encodings = if stopped { Vec::new() } else { producer.available(cx.now) };
             flowing.push((index, producer.content, encodings));
         }
@@ -473,12 +473,12 @@ impl Router {
                 }
             })
             .collect();
-        let usable_bps = transport.usable_bps();
-        let redundancy = usable_bps.is_none_or(|bps| bps >= REDUNDANCY_BPS_MIN);
+        let estimate_bps = transport.estimate_bps();
+        let redundancy = estimate_bps.is_none_or(|bps| bps >= REDUNDANCY_BPS_MIN);
         transport.consumers.iter_mut().for_each(|consumer| consumer.redundancy = redundancy);
-        let allocation = allocator::allocate(usable_bps, &demands);
-        tracing::trace!(transport = %transport.id.0, usable_bps, ?allocation, ?demands, "allocated");
-        transport.set_desired(allocation.probe_bps(usable_bps), cx.now);
+        let allocation = allocator::allocate(estimate_bps, &demands);
+        tracing::trace!(transport = %transport.id.0, estimate_bps, ?allocation, ?demands, "allocated");
+        transport.set_wishes(allocation.allocated_bps, allocation.desired_bps, cx.now);
 
         let mut wanted = Vec::new();
         let allotted = allocation.targets.into_iter().zip(allocation.limited);

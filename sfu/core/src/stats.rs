@@ -33,6 +33,10 @@ pub struct Dropped {
     pub ssrc_refused: u64,
     /// RTP that gave no packet: replayed, forged, or of no stream that was negotiated (M3).
     pub rtp_refused: u64,
+    /// RTCP that was replayed or forged.
+    pub rtcp_refused: u64,
+    /// RTP or RTCP that came out of the library for the handshake, which has none of our keys.
+    pub not_ours: u64,
     /// DTLS or RTP that the session could not take.
     pub malformed: u64,
     /// RTP of a paused producer.

@@ -9,9 +9,9 @@ use broletto_control::{
     Codec, ControlError, Notification, Request, Response, RouterConfig, RouterId, RouterSummary, RouterWish,
     TransportId,
 };
+use broletto_rtp::ntp::WallClock;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use str0m::crypto::from_feature_flags;
 use str0m::ice::StunMessage;
 
 use crate::buffer::Buffers;
@@ -21,7 +21,7 @@ use crate::outbox::Outbox;
 use crate::router::{Context, Router, TICK};
 use crate::slab::Slab;
 use crate::stats::WorkerStats;
-use crate::transport::Environment;
+use crate::transport::{Environment, crypto_provider};
 
 /// The shortest binding request that has all that RFC 8445 section 7.1 asks for, and is not
 /// shorter than its answer (M2).
@@ -47,7 +47,7 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(config: WorkerConfig, now: Instant) -> Self {
-        let crypto = Arc::new(from_feature_flags());
+        let crypto = Arc::new(crypto_provider());
         let certificate = crypto.dtls_provider.generate_certificate();
         Worker {
             index: config.index,
@@ -56,6 +56,7 @@ impl Worker {
                 crypto,
                 addresses: config.addresses,
                 limits: config.limits,
+                clock: WallClock { instant: now, time: config.wall_time },
             },
             routers: Slab::default(),
             by_router: HashMap::new(),
@@ -392,6 +393,7 @@ impl Worker {
             environment: &self.environment,
             demux: &mut self.demux,
             outbox: &mut self.outbox,
+            buffers: &mut self.buffers,
             dirty: &mut self.dirty,
             deadlines: &mut self.deadlines,
             random: &mut self.random,

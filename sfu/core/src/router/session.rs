@@ -304,7 +304,7 @@ impl Router {
             consumer.rule = wished.rule;
             transport.consumers.push(consumer);
         }
-        transport.bind_consumers();
+        transport.bind_consumers(|| cx.random.random());
     }
 
     /// What the peer can both send and receive. An offer that only does one of them says nothing

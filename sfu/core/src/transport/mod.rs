@@ -2,14 +2,18 @@
 
 mod answer;
 mod codecs;
-#[cfg_attr(not(test), expect(dead_code, reason = "str0m still has the keys of what it seals"))]
+mod formats;
+mod group;
 mod keys;
 mod loss;
 mod offer;
 mod path;
+mod receiver;
+mod sender;
 mod ssrcs;
-mod stats;
 mod webrtc;
 
+pub(crate) use keys::crypto_provider;
 pub(crate) use offer::{MediaLine, Offer};
+pub(crate) use receiver::Arrived;
 pub(crate) use webrtc::{Environment, Failure, Stream, TransportEvent, WebRtc};

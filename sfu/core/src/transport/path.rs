@@ -50,6 +50,11 @@ impl Paths {
         *self.selected.get_or_insert(first)
     }
 
+    /// The chosen path. None: nothing was sent yet.
+    pub fn selected(&self) -> Option<Path> {
+        self.selected
+    }
+
     /// Notes that an address passed an ICE check that came in on `bound`. Returns the address that
     /// had to go for it, or an error if there is no room for it.
     pub fn note_check(

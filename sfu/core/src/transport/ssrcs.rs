@@ -72,6 +72,11 @@ impl Ssrcs {
         fits
     }
 
+    /// Of an SSRC of which a packet was authentic.
+    pub fn role_of(&self, ssrc: u32) -> Option<Role> {
+        self.entries.iter().find(|entry| entry.ssrc == ssrc)?.role
+    }
+
     /// A packet of `ssrc` was authentic.
     pub fn prove(&mut self, ssrc: u32, role: Role, now: Instant) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.ssrc == ssrc) {

@@ -1,4 +1,5 @@
-//! A browser's transport: ICE-lite, DTLS and SRTP by str0m in RTP mode.
+//! A browser's transport. str0m does ICE-lite, DTLS and SDP; once DTLS gave the keys, RTP and RTCP
+//! are [`Receiver`]'s and [`Sender`]'s.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,29 +8,32 @@ use std::time::{Duration, Instant};
 use broletto_control::{
     Codec, ConsumerId, ControlError, ProducerSlot, TransportId, TransportState, TransportStats,
 };
-use str0m::bwe::{Bitrate, BweKind};
+use broletto_rtp::congestion::Wishes;
+use broletto_rtp::feedback::TransportFeedback;
+use broletto_rtp::ntp::WallClock;
+use broletto_rtp::rtcp::{self, Packet as Rtcp, ReportBlock, write};
+use broletto_rtp::srtp::RTCP_GROWTH_BYTES_MAX;
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::ice::StunMessage;
-use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
+use str0m::media::Mid;
 use str0m::net::{self, Receive};
-use str0m::rtp::{Extension, RtpPacket, Ssrc};
 use str0m::{Event, IceCreds, Input, Rtc};
 
 use super::answer;
-use super::codecs::{add_codecs, codec, extensions, payload_types, takes_descriptors};
-use super::loss::IncomingLoss;
+use super::codecs::{add_codecs, extensions, payload_types, takes_descriptors};
+use super::formats::extension_ids;
+use super::keys::{self, SessionKeys};
 use super::offer::{MediaLine, Offer};
 use super::path::{Path, Paths, announced, bound, candidate, wire_protocol};
-use super::ssrcs::{Role, RoleExtensions, Ssrcs};
-use super::stats::{Counters, Counts};
-use crate::allocator::ESTIMATE_START_BPS;
-use crate::capture::{CaptureClock, Report};
+use super::receiver::{Arrived, OUR_SSRC, Receiver};
+use super::sender::{Sender, StreamSetup};
+use crate::buffer::Buffers;
 use crate::consumer::{Consumer, Packet};
 use crate::demux::Kind;
 use crate::io::{Class, Limits, LocalAddress, Protocol, Received};
 use crate::outbox::{Outbox, Way};
-use crate::stats::WorkerStats;
+use crate::stats::{Dropped, WorkerStats};
 
 /// Consent is refreshed every 5 s, give or take a fifth (RFC 7675 section 5.1). Whoever was not
 /// heard at all for so long is probably gone.
@@ -38,28 +42,22 @@ const SILENT_AFTER: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(30);
 /// Time from the offer to the first connection.
 const CONNECTING_MAX: Duration = Duration::from_secs(30);
-/// How much video is kept for retransmission: as many packets, no older than this.
-const HISTORY_PACKETS: usize = 1_024;
-const HISTORY_AGE: Duration = Duration::from_secs(2);
-/// Share of what is sent that may be retransmissions, before they are given up.
-const RETRANSMISSION_SHARE_MAX: f32 = 0.2;
 pub(crate) const STATS_INTERVAL: Duration = Duration::from_secs(2);
+/// How often senders and receivers report (RFC 3550 section 6.2 allows more, with this bandwidth).
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// A compound is sent before it becomes longer than this.
+const COMPOUND_BYTES_MAX: usize = 1_100;
 /// An error of one datagram is the peer's; as many in a row without a good one are ours.
 const POLL_ERRORS_MAX: u32 = 8;
 /// Rounds of str0m that one poll may take, should its deadline never leave the past.
 const POLL_ROUNDS_MAX: usize = 8;
-/// Loss beyond this is of a path that is too full, and not of a bad one.
-const LOSS_TOLERATED: f64 = 0.1;
 /// A path is suspected to be narrow for so long after its estimate fell by a tenth at once.
 const FALL_LASTS: Duration = Duration::from_secs(3);
 /// How long a packet of video may wait for the pacer.
 const QUEUE_MAX: Duration = Duration::from_millis(250);
-/// Probes go no further beyond the estimate than this, or they would push audio out of the queues of
-/// a narrow path.
-const PROBE_FACTOR: u64 = 2;
 /// In the first seconds the estimate is a guess that probes are to replace: they go this far at
 /// least, or the first pictures would wait for what the path has had all along.
-const FIRST_DESIRED_BPS: u64 = 1_500_000;
+const FIRST_USEFUL_BPS: u64 = 2_000_000;
 const FIRST_PROBES: Duration = Duration::from_secs(3);
 /// The next deadline is not nearer than this.
 const TIMER_MIN: Duration = Duration::from_micros(250);
@@ -70,12 +68,13 @@ pub(crate) struct Environment {
     pub certificate: DtlsCert,
     pub addresses: Vec<LocalAddress>,
     pub limits: Limits,
+    pub clock: WallClock,
 }
 
 /// What a transport tells its router.
 #[derive(Debug)]
 pub(crate) enum TransportEvent {
-    Packet(Box<RtpPacket>),
+    Packet(Arrived),
     /// The receiver of this m-line lost the picture: PLI or FIR.
     KeyFrameRequested(Mid),
     EstimateFell,
@@ -94,7 +93,7 @@ pub(crate) enum Failure {
 /// An incoming stream that was seen, and what it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stream {
-    pub ssrc: Ssrc,
+    pub ssrc: u32,
     /// Slot of the router's producers, and the encoding of it.
     pub producer: usize,
     pub encoding: usize,
@@ -112,7 +111,6 @@ pub(crate) struct WebRtc {
     pub dirty: bool,
     /// The deadline under which the worker has noted it.
     pub noted_deadline: Option<Instant>,
-    pub estimate_bps: Option<u64>,
     pub stats: TransportStats,
     /// What the timestamps of all its consumers show, and when.
     pub media_time: (Duration, Instant),
@@ -123,31 +121,33 @@ pub(crate) struct WebRtc {
     credentials: IceCreds,
     fingerprint: String,
     remote_credentials: (String, String),
-    /// What each payload type carries, redundant audio included.
-    codecs: [Option<Codec>; 128],
-    red: Option<Pt>,
+    cname: String,
+    keys: SessionKeys,
+    receiver: Receiver,
+    sender: Sender,
     /// M-lines that offered redundant audio.
     red_mids: Vec<Mid>,
-    capture: CaptureClock,
-    incoming_loss: IncomingLoss,
     paths: Paths,
-    ssrcs: Ssrcs,
-    role_extensions: RoleExtensions,
-    /// Of the datagram that came, if it is RTP.
-    arriving: Option<u32>,
-    /// The datagram that came is of a stream that is known: it gives a packet if it is genuine
-    /// and new.
-    packet_expected: bool,
+    /// str0m has something to be polled for.
+    stirred: bool,
+    /// When str0m wants to be polled.
+    rtc_at: Instant,
+    report_at: Instant,
+    stats_at: Instant,
+    /// RTCP that is being written or read, and the feedback that was read.
+    compound: Vec<u8>,
+    blocks: Vec<ReportBlock>,
+    feedback: TransportFeedback,
     made_at: Instant,
     heard_at: Instant,
     /// Since when it is disconnected.
     lost_at: Option<Instant>,
     deadline: Option<Instant>,
     poll_errors: u32,
-    desired_bps: u64,
     estimate_fell_at: Option<Instant>,
     connected_at: Option<Instant>,
-    counters: Counters,
+    /// Requests for key frames that the peer sent.
+    plis_in: u64,
 }
 
 impl WebRtc {
@@ -164,12 +164,10 @@ impl WebRtc {
             .set_crypto_provider(environment.crypto.clone())
             .set_dtls_cert(environment.certificate.clone())
             .set_local_ice_credentials(credentials.clone())
-            .set_stats_interval(Some(STATS_INTERVAL))
-            .enable_bwe(Some(Bitrate::bps(ESTIMATE_START_BPS)))
             .set_extension_map(extensions())
             .clear_codecs();
         add_codecs(config.codec_config(), video_codecs);
-        let mut rtc = config.build(now);
+        let (mut rtc, keys) = keys::capture(|| config.build(now));
         for address in &environment.addresses {
             if let Some(candidate) = candidate(address) {
                 rtc.add_local_candidate(candidate);
@@ -185,7 +183,6 @@ impl WebRtc {
             failure: None,
             dirty: false,
             noted_deadline: None,
-            estimate_bps: None,
             stats: TransportStats::default(),
             media_time: (Duration::ZERO, now),
             #[cfg(test)]
@@ -194,26 +191,28 @@ impl WebRtc {
             credentials,
             fingerprint: String::new(),
             remote_credentials: Default::default(),
-            codecs: [None; 128],
-            red: None,
-            red_mids: Vec::new(),
-            capture: CaptureClock::new(now),
-            incoming_loss: IncomingLoss::default(),
-            paths: Paths::default(),
+            cname: String::new(),
+            keys,
             // A stream and its retransmissions for each encoding, and the one that probes.
-            ssrcs: Ssrcs::new(2 * limits.producers_max * limits.encodings_max + 1),
-            role_extensions: RoleExtensions::default(),
-            arriving: None,
-            packet_expected: false,
+            receiver: Receiver::new(2 * limits.producers_max * limits.encodings_max + 1, now),
+            sender: Sender::new(environment.clock, now),
+            red_mids: Vec::new(),
+            paths: Paths::default(),
+            stirred: true,
+            rtc_at: now,
+            report_at: now + REPORT_INTERVAL,
+            stats_at: now + STATS_INTERVAL,
+            compound: Vec::new(),
+            blocks: Vec::new(),
+            feedback: TransportFeedback::default(),
             made_at: now,
             heard_at: now,
             lost_at: None,
-            counters: Counters::default(),
             deadline: None,
             poll_errors: 0,
-            desired_bps: 0,
             estimate_fell_at: None,
             connected_at: None,
+            plis_in: 0,
         }
     }
 
@@ -251,45 +250,38 @@ impl WebRtc {
         }
         self.remote_credentials = remote_credentials;
         self.fingerprint.clone_from(&offer.fingerprint);
-        let id = |extension: Extension| {
-            let mut lines = offer.lines.iter().filter_map(|line| self.rtc.media(line.mid.as_str().into()));
-            lines.find_map(|media| media.remote_extmap().id_of(extension.clone()))
-        };
-        self.role_extensions = RoleExtensions {
-            mid: id(Extension::RtpMid),
-            rid: id(Extension::RtpStreamId),
-            repaired_rid: id(Extension::RepairedRtpStreamId),
-        };
-        self.codecs = [None; 128];
-        self.red = None;
-        for params in self.rtc.codec_config().params() {
-            let codec = codec(params.spec().codec);
-            self.codecs[usize::from(*params.pt()) & 127] = codec;
-            if let Some(red) = params.red() {
-                self.codecs[usize::from(*red) & 127] = codec;
-                self.red = Some(red);
-            }
-        }
+        self.receiver.negotiate(&self.rtc, offer);
         let is_red = |line: &&MediaLine| line.red;
         self.red_mids = offer.lines.iter().filter(is_red).map(|line| line.mid.as_str().into()).collect();
-        Ok(answer::finish(&answer.to_sdp_string(), offer, producers, video_codecs, &self.credentials))
+        self.stirred = true;
+        let answer = answer.to_sdp_string();
+        if self.cname.is_empty() {
+            let mut attributes = answer.lines().filter_map(|line| line.split_once(" cname:"));
+            self.cname = attributes.next().map(|(_, cname)| cname.trim().to_owned()).unwrap_or_default();
+        }
+        Ok(answer::finish(&answer, offer, producers, video_codecs, &self.credentials))
     }
 
-    /// To be called after each negotiation, for every consumer.
-    pub fn bind_consumers(&mut self) {
+    /// To be called after each negotiation, for every consumer. `rtx_number` draws where the numbers
+    /// of retransmissions start.
+    pub fn bind_consumers(&mut self, mut rtx_number: impl FnMut() -> u16) {
         for consumer in &mut self.consumers {
             let red = self.red_mids.contains(&consumer.mid);
             consumer.payload_types = payload_types(&self.rtc, consumer.mid, red);
             consumer.takes_descriptors = takes_descriptors(&self.rtc, consumer.mid);
+            let ids = extension_ids(&self.rtc, consumer.mid);
             let mut api = self.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(consumer.mid, None) else { continue };
-            let ssrc = stream.ssrc();
-            if consumer.ssrc.replace(ssrc) == Some(ssrc) {
-                continue;
-            }
-            if !consumer.audio {
-                stream.set_rtx_cache(HISTORY_PACKETS, HISTORY_AGE, Some(RETRANSMISSION_SHARE_MAX));
-            }
+            let setup = StreamSetup {
+                mid: consumer.mid,
+                audio: consumer.audio,
+                ssrc: *stream.ssrc(),
+                repair_ssrc: stream.rtx().map(|ssrc| *ssrc),
+                ids,
+                // The roll-over counter is not known to one who misses the first.
+                rtx_number: rtx_number() & 0x7fff,
+            };
+            consumer.stream = Some(self.sender.bind(setup));
         }
     }
 
@@ -300,33 +292,8 @@ impl WebRtc {
         all.into_iter().filter(|codec| payload_types.of(*codec).is_some()).collect()
     }
 
-    pub fn codec_of(&self, payload_type: Pt) -> Option<Codec> {
-        self.codecs[usize::from(*payload_type) & 127]
-    }
-
     pub fn consumer_index(&self, id: ConsumerId) -> Option<usize> {
         self.consumers.iter().position(|consumer| consumer.id == id)
-    }
-
-    /// Whether a packet of this type carries older frames before its own (RFC 2198).
-    pub fn is_redundant(&self, payload_type: Pt) -> bool {
-        self.red == Some(payload_type)
-    }
-
-    /// When the media of a packet of this peer was captured, by our clock.
-    pub fn captured_at(&mut self, packet: &RtpPacket) -> Instant {
-        let report = packet
-            .last_sender_info
-            .map(|info| Report { time: info.ntp_time, timestamp: info.rtp_time.numer() as u32 });
-        let clock_rate = packet.time.frequency().get();
-        self.capture.captured_at(report, packet.header.timestamp, clock_rate, packet.timestamp)
-    }
-
-    /// The m-line and rid that an incoming stream belongs to.
-    pub fn origin_of(&mut self, ssrc: Ssrc) -> Option<(Mid, Option<Rid>)> {
-        let mut api = self.rtc.direct_api();
-        let stream = api.stream_rx(&ssrc)?;
-        Some((stream.mid(), stream.rid()))
     }
 
     /// Whether the request carries the session's password (RFC 8445 section 7.3).
@@ -367,22 +334,33 @@ impl WebRtc {
         kind: Kind,
         received: &Received<'_>,
         environment: &Environment,
+        buffers: &mut Buffers,
         stats: &mut WorkerStats,
+        events: &mut Vec<TransportEvent>,
         now: Instant,
     ) {
         self.heard_at = now;
-        self.packet_expected = false;
-        self.arriving = None;
         self.stats.bytes_in += received.contents.len() as u64;
-        self.stats.packets_in += u64::from(kind == Kind::Rtp);
-        if kind == Kind::Rtp {
-            let Some(ssrc) = self.admit_ssrc(received.contents, now) else {
-                stats.dropped.ssrc_refused += 1;
-                return;
-            };
-            // Retransmissions are not asked about: padding among them is no packet.
-            self.packet_expected = self.streams.iter().any(|stream| stream.ssrc == ssrc);
+        match kind {
+            Kind::Rtp => {
+                self.stats.packets_in += 1;
+                let packet =
+                    self.receiver.handle_rtp(received.contents, buffers, &mut stats.dropped, now);
+                events.extend(packet.map(TransportEvent::Packet));
+            }
+            Kind::Rtcp => self.handle_rtcp(received.contents, &mut stats.dropped, events, now),
+            Kind::Stun | Kind::Dtls => self.handle_handshake(received, environment, stats, now),
         }
+    }
+
+    fn handle_handshake(
+        &mut self,
+        received: &Received<'_>,
+        environment: &Environment,
+        stats: &mut WorkerStats,
+        now: Instant,
+    ) {
+        self.stirred = true;
         let Some(destination) = announced(&environment.addresses, received) else {
             stats.dropped.malformed += 1;
             return;
@@ -401,33 +379,80 @@ impl WebRtc {
         }
     }
 
-    fn admit_ssrc(&mut self, contents: &[u8], now: Instant) -> Option<Ssrc> {
-        let ssrc = u32::from_be_bytes(contents.get(8..12)?.try_into().ok()?);
-        let is_repair = self.codec_of(contents[1].into()).is_none();
-        let claim = self.role_extensions.claim_of(contents, is_repair);
-        self.arriving = Some(ssrc);
-        self.ssrcs.admit(ssrc, claim, now).then(|| ssrc.into())
+    fn handle_rtcp(
+        &mut self,
+        datagram: &[u8],
+        dropped: &mut Dropped,
+        events: &mut Vec<TransportEvent>,
+        now: Instant,
+    ) {
+        let mut compound = std::mem::take(&mut self.compound);
+        let opened = self.receiver.open_rtcp(datagram, &mut compound, dropped);
+        for packet in opened.into_iter().flat_map(rtcp::parse) {
+            match packet {
+                Ok(Rtcp::SenderReport(packet)) => {
+                    self.receiver.handle_sender_report(packet.report, now);
+                    self.sender.handle_reports(packet.blocks(), now);
+                }
+                Ok(Rtcp::ReceiverReport(packet)) => self.sender.handle_reports(packet.blocks(), now),
+                Ok(Rtcp::Nack(nack)) => self.sender.handle_nack(&nack, now),
+                Ok(Rtcp::Pli(packet)) => self.handle_key_frame_request(packet.media_ssrc, events),
+                Ok(Rtcp::Fir(packet)) => {
+                    packet.entries().for_each(|(ssrc, _)| self.handle_key_frame_request(ssrc, events));
+                }
+                Ok(Rtcp::TransportFeedback(packet)) => match packet.decode_into(&mut self.feedback) {
+                    Ok(()) => self.handle_feedback(events, now),
+                    Err(_) => dropped.malformed += 1,
+                },
+                // A REMB is a mere claim, and the estimate is made from transport-wide feedback (M7).
+                // Who is there is signaling's to know, and the rest asks for nothing.
+                Ok(
+                    Rtcp::Remb(_)
+                    | Rtcp::Bye(_)
+                    | Rtcp::Descriptions(_)
+                    | Rtcp::Tmmbr(_)
+                    | Rtcp::Tmmbn(_)
+                    | Rtcp::ExtendedReport(_),
+                ) => {}
+                Err(_) => dropped.malformed += 1,
+            }
+        }
+        self.compound = compound;
     }
 
-    /// str0m handed out a packet, so the datagram that came is authentic.
-    fn prove_ssrc(&mut self, main: Ssrc, sequence_number: u64, now: Instant) {
-        let Some(ssrc) = self.arriving.take() else { return };
-        if *main == ssrc {
-            self.incoming_loss.note(main, sequence_number);
-        }
-        if let Some((mid, rid)) = self.origin_of(main) {
-            self.ssrcs.prove(ssrc, Role { mid, rid, repairs: *main != ssrc }, now);
-        }
+    fn handle_key_frame_request(&mut self, ssrc: u32, events: &mut Vec<TransportEvent>) {
+        self.plis_in += 1;
+        events.extend(self.sender.mid_of(ssrc).map(TransportEvent::KeyFrameRequested));
     }
 
-    /// Media was written, or a deadline came: str0m moves on to `now`.
+    fn handle_feedback(&mut self, events: &mut Vec<TransportEvent>, now: Instant) {
+        let before = self.sender.estimate_bps();
+        if !self.sender.handle_feedback(&self.feedback, now) {
+            return;
+        }
+        let is_steep = before.zip(self.sender.estimate_bps()).is_some_and(|(before, now)| now < before / 10 * 9);
+        if is_steep && !self.begins(now) {
+            self.estimate_fell_at = Some(now);
+        }
+        events.push(TransportEvent::EstimateFell);
+    }
+
+    /// A deadline came, or something was queued.
     pub fn advance(&mut self, now: Instant) {
+        if self.rtc_at <= now {
+            self.advance_rtc(now);
+        }
+    }
+
+    fn advance_rtc(&mut self, now: Instant) {
+        self.stirred = true;
         if self.rtc.handle_input(Input::Timeout(now)).is_err() {
             self.poll_errors += 1;
         }
     }
 
-    /// Takes what str0m has: datagrams go to the outbox, what the router is to know to `events`.
+    /// Takes what str0m has, and sends what is due: datagrams go to the outbox, what the router is to
+    /// know to `events`.
     pub fn poll(
         &mut self,
         environment: &Environment,
@@ -436,19 +461,111 @@ impl WebRtc {
         now: Instant,
     ) {
         for _ in 0..POLL_ROUNDS_MAX {
-            let deadline = self.drain(environment, outbox, events, now);
-            outbox.stats.dropped.rtp_refused += u64::from(std::mem::take(&mut self.packet_expected));
-            self.deadline = Some(deadline.max(now + TIMER_MIN));
-            if deadline > now || self.failure.is_some() {
+            if !std::mem::take(&mut self.stirred) {
                 break;
             }
-            self.advance(now);
+            self.rtc_at = self.drain(environment, outbox, events, now);
+            if self.rtc_at > now || self.failure.is_some() {
+                break;
+            }
+            self.advance_rtc(now);
         }
+        if self.connected_at.is_some() {
+            self.send(outbox, events, now);
+        }
+        let media = self.connected_at.is_some().then(|| self.media_timeout(now)).flatten();
+        let at = media.map_or(self.rtc_at, |at| at.min(self.rtc_at));
+        self.deadline = Some(at.max(now + TIMER_MIN));
     }
 
     /// When [`WebRtc::advance`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    fn media_timeout(&self, now: Instant) -> Option<Instant> {
+        let reports = Some(self.report_at.min(self.stats_at));
+        [reports, self.sender.poll_timeout(now), self.receiver.poll_timeout(now)].into_iter().flatten().min()
+    }
+
+    /// Where all but answers to checks goes. None: the peer has not agreed to be sent to.
+    fn way(&mut self, dropped: &mut Dropped, now: Instant) -> Option<Way> {
+        let Path { protocol, bound, remote } = self.paths.selected()?;
+        if !self.paths.has_consent(now) {
+            dropped.without_consent += 1;
+            return None;
+        }
+        Some(Way { protocol, source: bound, destination: remote })
+    }
+
+    /// Media and RTCP that is due.
+    fn send(&mut self, outbox: &mut Outbox, events: &mut Vec<TransportEvent>, now: Instant) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let (media, feedback) =
+            (is_due(self.sender.poll_timeout(now)), is_due(self.receiver.poll_timeout(now)));
+        let reports = self.report_at <= now;
+        if self.stats_at <= now {
+            self.stats_at = now + STATS_INTERVAL;
+            self.stats.rtt_ms = self.sender.rtt().map(|rtt| rtt.as_secs_f32() * 1_000.0);
+            self.stats.loss_out = self.sender.loss();
+            self.stats.loss_in = self.receiver.take_loss();
+            events.push(TransportEvent::Stats);
+        }
+        if !(media || feedback || reports) {
+            return;
+        }
+        let Some(way) = self.way(&mut outbox.stats.dropped, now) else {
+            self.report_at = self.report_at.max(now + REPORT_INTERVAL);
+            return;
+        };
+        if media {
+            let consumers = &mut self.consumers;
+            self.sender.flush(way, self.receiver.formats(), outbox, now, |stream| {
+                let of_stream = consumers.iter_mut().filter(|consumer| consumer.stream == Some(stream));
+                of_stream.for_each(Consumer::restart);
+            });
+        }
+        if reports {
+            self.report_at = now + REPORT_INTERVAL;
+            self.write_reports(way, outbox, now);
+        }
+        if feedback {
+            let mut compound = outbox.buffer();
+            self.receiver.write_feedback(self.sender.rtt(), &mut compound, now);
+            self.send_rtcp(compound, way, outbox);
+        }
+    }
+
+    fn write_reports(&mut self, way: Way, outbox: &mut Outbox, now: Instant) {
+        let mut blocks = std::mem::take(&mut self.blocks);
+        blocks.clear();
+        self.receiver.report_blocks(&mut blocks, now);
+        let mut compound = outbox.buffer();
+        let mut first = None;
+        let reports: Vec<_> = self.sender.reports(now).collect();
+        for report in &reports {
+            if compound.len() > COMPOUND_BYTES_MAX {
+                let whole = std::mem::replace(&mut compound, outbox.buffer());
+                self.send_rtcp(whole, way, outbox);
+            }
+            write::sender_report(&mut compound, report, if first.is_none() { &blocks } else { &[] });
+            first.get_or_insert(report.ssrc);
+        }
+        if first.is_none() {
+            write::receiver_report(&mut compound, OUR_SSRC, &blocks);
+        }
+        write::description(&mut compound, first.unwrap_or(OUR_SSRC), &self.cname);
+        self.send_rtcp(compound, way, outbox);
+        self.blocks = blocks;
+    }
+
+    fn send_rtcp(&mut self, mut compound: Vec<u8>, way: Way, outbox: &mut Outbox) {
+        compound.reserve(RTCP_GROWTH_BYTES_MAX);
+        if compound.is_empty() || self.sender.seal_rtcp(&mut compound).is_err() {
+            return outbox.reuse(compound);
+        }
+        self.stats.bytes_out += compound.len() as u64;
+        outbox.datagram(way, Class::Control, compound);
     }
 
     fn drain(
@@ -502,60 +619,33 @@ impl WebRtc {
                 return;
             }
         }
-        let class = match kind {
-            Some(Kind::Rtp) => match self.codecs[usize::from(contents[1] & 0x7f)] {
-                Some(Codec::Opus) => Class::Audio,
-                _ => Class::Video,
-            },
-            _ => Class::Control,
-        };
-        self.stats.packets_out += u64::from(kind == Some(Kind::Rtp));
+        if matches!(kind, Some(Kind::Rtp | Kind::Rtcp)) {
+            // It has no key of ours to seal it with.
+            outbox.stats.dropped.not_ours += 1;
+            return;
+        }
         self.stats.bytes_out += contents.len() as u64;
         let Path { protocol, bound, remote } = path;
-        outbox.datagram(Way { protocol, source: bound, destination: remote }, class, contents);
+        outbox.datagram(Way { protocol, source: bound, destination: remote }, Class::Control, contents);
     }
 
     fn handle_event(&mut self, event: Event, events: &mut Vec<TransportEvent>, now: Instant) {
         match event {
-            Event::RtpPacket(packet) => {
-                self.poll_errors = 0;
-                self.prove_ssrc(packet.header.ssrc, *packet.seq_no, now);
-                self.packet_expected = false;
-                events.push(TransportEvent::Packet(Box::new(packet)));
-            }
-            Event::KeyframeRequest(request) => events.push(TransportEvent::KeyFrameRequested(request.mid)),
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
-                let estimate_bps = estimate.as_u64();
-                let before = self.estimate_bps.replace(estimate_bps);
-                let is_guess = self.begins(now);
-                if !is_guess && before.is_some_and(|before| estimate_bps < before / 10 * 9) {
-                    self.estimate_fell_at = Some(now);
-                }
-                if before.is_none_or(|before| estimate_bps < before) {
-                    events.push(TransportEvent::EstimateFell);
-                }
-            }
             Event::Connected => {
-                self.connected_at.get_or_insert(now);
+                if self.connected_at.is_none() {
+                    let Some(keys) = self.keys.take() else {
+                        return self.fail("the DTLS connection gave no keys");
+                    };
+                    self.sender.set_key(keys.ours);
+                    self.receiver.set_key(keys.theirs);
+                    self.connected_at = Some(now);
+                    self.report_at = now + REPORT_INTERVAL;
+                    self.stats_at = now + STATS_INTERVAL;
+                }
                 events.push(TransportEvent::Connected);
             }
-            Event::MediaEgressStats(media) => {
-                let counts = Counts { nacks: media.nacks, plis: media.plis + media.firs };
-                self.counters.note(media.mid, media.rid, true, counts);
-            }
-            Event::MediaIngressStats(media) => {
-                let counts = Counts { nacks: media.nacks, plis: media.plis + media.firs };
-                self.counters.note(media.mid, media.rid, false, counts);
-            }
-            Event::PeerStats(peer) => {
-                self.stats.rtt_ms = peer.rtt.map(|rtt| rtt.as_secs_f32() * 1000.0);
-                self.stats.loss_out = peer.egress_loss_fraction;
-                self.stats.loss_in = self.incoming_loss.take();
-                events.push(TransportEvent::Stats);
-            }
             Event::Closed => self.fail("the peer closed the DTLS connection"),
-            // A REMB is a mere claim, and the estimate is made from transport-wide feedback (M7).
-            // The rest is of data channels and of the frame mode, or repeats the negotiation.
+            // The rest is of media, which does not go through str0m, or repeats the negotiation.
             _ => {}
         }
     }
@@ -605,21 +695,19 @@ impl WebRtc {
         if self.state != TransportState::Connected {
             return false;
         }
-        self.consumers[consumer].forward(packet, &mut self.rtc, now)
+        let of = &mut self.consumers[consumer];
+        let Some(stream) = of.stream else { return false };
+        let Some(outgoing) = of.forward(packet, now) else { return false };
+        self.sender.queue(stream, outgoing, now)
     }
 
-    pub fn request_key_frame(&mut self, ssrc: Ssrc) {
-        if let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc) {
-            stream.request_keyframe(KeyframeRequestKind::Pli);
-        }
+    pub fn request_key_frame(&mut self, ssrc: u32) {
+        self.receiver.request_key_frame(ssrc);
     }
 
-    /// What the path is believed to carry. The estimator takes seconds to see that a path has
-    /// narrowed, and meanwhile what is lost on it tells more.
-    pub fn usable_bps(&self) -> Option<u64> {
-        let loss = f64::from(self.stats.loss_out.unwrap_or(0.0));
-        let share = if loss > LOSS_TOLERATED { 1.0 - loss.min(1.0) } else { 1.0 };
-        self.estimate_bps.map(|estimate_bps| (estimate_bps as f64 * share) as u64)
+    /// What the path is believed to carry.
+    pub fn estimate_bps(&self) -> Option<u64> {
+        self.sender.estimate_bps()
     }
 
     /// Whether what its path carries is only being found out.
@@ -631,54 +719,27 @@ impl WebRtc {
         self.estimate_fell_at.is_some_and(|at| now.saturating_duration_since(at) < FALL_LASTS)
     }
 
-    /// Whether more packets of a consumer wait in the pacer than the path takes in time: what is
-    /// added would only come later.
-    pub fn is_congested(&mut self, consumer: usize, now: Instant) -> bool {
-        let Some(ssrc) = self.consumers[consumer].ssrc else { return false };
-        let Some(estimate_bps) = self.estimate_bps else { return false };
-        if !self.estimate_fell_lately(now) {
-            return false;
-        }
-        let mut api = self.rtc.direct_api();
-        let queue = api.stream_tx(&ssrc).and_then(|stream| stream.queue_info());
-        queue.is_some_and(|queue| {
-            let is_fresh = now.saturating_duration_since(queue.created_at()) < QUEUE_MAX;
-            let takes_bits = estimate_bps as u128 * QUEUE_MAX.as_millis() / 1_000;
-            is_fresh && queue.byte_size() as u128 * 8 > takes_bits
-        })
+    /// Whether more waits in the pacer than the path takes in time: what is added would only come later.
+    pub fn is_congested(&self, now: Instant) -> bool {
+        self.estimate_fell_lately(now) && self.sender.delay() > QUEUE_MAX
     }
 
-    /// How much is worth probing for. Each rise makes str0m probe at once, and what is wished for
-    /// moves with every frame: only a step that matters counts, and none while the path narrows.
-    pub fn set_desired(&mut self, desired_bps: u64, now: Instant) {
-        let desired_bps = match self.begins(now) && desired_bps > 0 {
-            true => desired_bps.max(FIRST_DESIRED_BPS),
-            false => desired_bps,
-        };
-        let known_bps = self.desired_bps.max(self.estimate_bps.unwrap_or(0));
-        let narrows = self.estimate_fell_lately(now);
-        let ceiling_bps = if narrows {
-            known_bps
-        } else {
-            self.estimate_bps.map_or(u64::MAX, |known| known.saturating_mul(PROBE_FACTOR))
-        };
-        let desired_bps = desired_bps.min(ceiling_bps);
-        let (low, high) = (self.desired_bps * 3 / 4, self.desired_bps * 5 / 4);
-        if (low..=high).contains(&desired_bps) && self.desired_bps > 0 {
-            return;
-        }
-        self.desired_bps = desired_bps;
-        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(desired_bps));
+    /// What is sent now, and how much would be of use.
+    pub fn set_wishes(&mut self, allocated_bps: u64, useful_bps: u64, now: Instant) {
+        let first = self.begins(now) && useful_bps > 0;
+        let useful_bps = if first { useful_bps.max(FIRST_USEFUL_BPS) } else { useful_bps };
+        self.sender.set_wishes(Wishes { allocated_bps, useful_bps }, now);
     }
 
     pub fn snapshot(&self) -> TransportStats {
-        let (received, sent) = self.counters.totals();
         TransportStats {
-            estimate_bps: self.estimate_bps,
-            nacks_in: sent.nacks,
-            plis_in: sent.plis,
-            nacks_out: received.nacks,
-            plis_out: received.plis,
+            estimate_bps: self.estimate_bps(),
+            packets_out: self.sender.packets,
+            bytes_out: self.stats.bytes_out + self.sender.bytes,
+            nacks_in: self.sender.nacks,
+            plis_in: self.plis_in,
+            nacks_out: self.receiver.nacks,
+            plis_out: self.receiver.plis,
             ..self.stats.clone()
         }
     }
@@ -687,7 +748,7 @@ impl WebRtc {
     pub fn close(&mut self, environment: &Environment, outbox: &mut Outbox, now: Instant) {
         if self.rtc.close().is_ok() {
             let mut events = Vec::new();
-            self.advance(now);
+            self.advance_rtc(now);
             self.drain(environment, outbox, &mut events, now);
         }
     }
