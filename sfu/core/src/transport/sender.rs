@@ -213,10 +213,6 @@ impl Sender {
         }
     }
 
-    /// Under which SSRC we speak of other streams.
-    pub fn ssrc(&self) -> u32 {
-        self.streams.first().map_or(1, |stream| stream.setup.ssrc)
-    }
 
     pub fn mid_of(&self, ssrc: u32) -> Option<Mid> {
         self.streams.iter().map(|stream| &stream.setup).find(|setup| setup.ssrc == ssrc).map(|setup| setup.mid)
