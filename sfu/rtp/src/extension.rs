@@ -204,71 +204,81 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Each value that is there, as bytes. Numbers are put into `room`.
-    fn bytes<'b>(&'b self, extension: Extension, room: &'b mut [u8; 3]) -> Option<&'b [u8]> {
-        let value = match extension {
-            Extension::Mid => self.mid?.as_bytes(),
-            Extension::Rid => self.rid?.as_bytes(),
-            Extension::RepairedRid => self.repaired_rid?.as_bytes(),
-            Extension::DependencyDescriptor => self.dependency_descriptor?,
-            Extension::AudioLevel => {
-                let AudioLevel { level, is_voice } = self.audio_level?;
-                room[0] = level.min(0x7f) | if is_voice { 0x80 } else { 0 };
-                &room[..1]
-            }
-            Extension::TransportNumber => {
-                room[..2].copy_from_slice(&self.transport_number?.to_be_bytes());
-                &room[..2]
-            }
-            Extension::AbsSendTime => {
-                room.copy_from_slice(&self.abs_send_time?.to_be_bytes()[1..]);
-                &room[..]
-            }
-        };
-        Some(value)
+    /// Hands on each value that is there, as bytes.
+    #[inline]
+    fn each(&self, mut put: impl FnMut(Extension, &[u8]) -> Result<(), Stop>) -> Result<(), Stop> {
+        if let Some(mid) = self.mid {
+            put(Extension::Mid, mid.as_bytes())?;
+        }
+        if let Some(rid) = self.rid {
+            put(Extension::Rid, rid.as_bytes())?;
+        }
+        if let Some(rid) = self.repaired_rid {
+            put(Extension::RepairedRid, rid.as_bytes())?;
+        }
+        if let Some(AudioLevel { level, is_voice }) = self.audio_level {
+            put(Extension::AudioLevel, &[level.min(0x7f) | if is_voice { 0x80 } else { 0 }])?;
+        }
+        if let Some(number) = self.transport_number {
+            put(Extension::TransportNumber, &number.to_be_bytes())?;
+        }
+        if let Some(time) = self.abs_send_time {
+            let [_, high, middle, low] = time.to_be_bytes();
+            put(Extension::AbsSendTime, &[high, middle, low])?;
+        }
+        if let Some(descriptor) = self.dependency_descriptor {
+            put(Extension::DependencyDescriptor, descriptor)?;
+        }
+        Ok(())
     }
+}
+
+/// Why a block cannot be written.
+enum Stop {
+    /// Its form has no room for an id or a value.
+    Form,
+    /// There is no room where it is to go.
+    Room,
 }
 
 /// Writes the whole block, profile and length included, of those `values` that have an id. It is of
 /// the one-byte form where that has room for all of them. Returns how long it became, 0 if there is
 /// nothing to write; None if it has no room in `out`, or a value is longer than 255 bytes.
 pub fn write(ids: &ExtensionIds, values: &Values<'_>, out: &mut [u8]) -> Option<usize> {
-    let mut is_one_byte = true;
-    let mut is_empty = true;
-    for extension in Extension::ALL {
-        let mut room = [0; 3];
-        let (Some(id), Some(value)) = (ids.id(extension), values.bytes(extension, &mut room)) else {
-            continue;
-        };
-        is_empty = false;
-        is_one_byte &= id <= ONE_BYTE_ID_MAX && (1..=ONE_BYTE_VALUE_MAX).contains(&value.len());
+    match write_as(ONE_BYTE, ids, values, out) {
+        Err(Stop::Form) => write_as(TWO_BYTE, ids, values, out).ok(),
+        written => written.ok(),
     }
-    if is_empty {
-        return Some(0);
-    }
+}
+
+fn write_as(profile: u16, ids: &ExtensionIds, values: &Values<'_>, out: &mut [u8]) -> Result<usize, Stop> {
     let mut at = HEADER_BYTES;
-    for extension in Extension::ALL {
-        let mut room = [0; 3];
-        let (Some(id), Some(value)) = (ids.id(extension), values.bytes(extension, &mut room)) else {
-            continue;
-        };
-        let length = u8::try_from(value.len()).ok()?;
-        if is_one_byte {
-            *out.get_mut(at)? = id << 4 | (length - 1);
+    values.each(|extension, value| {
+        let Some(id) = ids.id(extension) else { return Ok(()) };
+        let length = u8::try_from(value.len()).map_err(|_| Stop::Form)?;
+        if profile == ONE_BYTE {
+            if id > ONE_BYTE_ID_MAX || !(1..=ONE_BYTE_VALUE_MAX).contains(&value.len()) {
+                return Err(Stop::Form);
+            }
+            *out.get_mut(at).ok_or(Stop::Room)? = id << 4 | (length - 1);
             at += 1;
         } else {
-            out.get_mut(at..at + 2)?.copy_from_slice(&[id, length]);
+            out.get_mut(at..at + 2).ok_or(Stop::Room)?.copy_from_slice(&[id, length]);
             at += 2;
         }
-        out.get_mut(at..at + value.len())?.copy_from_slice(value);
+        out.get_mut(at..at + value.len()).ok_or(Stop::Room)?.copy_from_slice(value);
         at += value.len();
+        Ok(())
+    })?;
+    if at == HEADER_BYTES {
+        return Ok(0);
     }
     let end = at.next_multiple_of(4);
-    out.get_mut(at..end)?.fill(0);
+    out.get_mut(at..end).ok_or(Stop::Room)?.fill(0);
     let words = ((end - HEADER_BYTES) / 4) as u16;
-    out[..2].copy_from_slice(&if is_one_byte { ONE_BYTE } else { TWO_BYTE }.to_be_bytes());
+    out[..2].copy_from_slice(&profile.to_be_bytes());
     out[2..HEADER_BYTES].copy_from_slice(&words.to_be_bytes());
-    Some(end)
+    Ok(end)
 }
 
 #[cfg(test)]
