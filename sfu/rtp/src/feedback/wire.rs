@@ -279,7 +279,7 @@ impl OpenChunk {
             _ if !is_mixed => {
                 out.extend((u16::from(symbols[0]) << 13 | length as u16).to_be_bytes());
             }
-            ..=TWO_BIT_SYMBOLS => put_vector(&symbols[..length], 2, out),
+            1..=TWO_BIT_SYMBOLS => put_vector(&symbols[..length], 2, out),
             _ => put_vector(&symbols[..length], 1, out),
         }
     }
