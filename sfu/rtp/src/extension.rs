@@ -203,72 +203,96 @@ impl<'a> Values<'a> {
             }
         }
     }
-
-    /// Each value that is there, as bytes. Numbers are put into `room`.
-    fn bytes<'b>(&'b self, extension: Extension, room: &'b mut [u8; 3]) -> Option<&'b [u8]> {
-        let value = match extension {
-            Extension::Mid => self.mid?.as_bytes(),
-            Extension::Rid => self.rid?.as_bytes(),
-            Extension::RepairedRid => self.repaired_rid?.as_bytes(),
-            Extension::DependencyDescriptor => self.dependency_descriptor?,
-            Extension::AudioLevel => {
-                let AudioLevel { level, is_voice } = self.audio_level?;
-                room[0] = level.min(0x7f) | if is_voice { 0x80 } else { 0 };
-                &room[..1]
-            }
-            Extension::TransportNumber => {
-                room[..2].copy_from_slice(&self.transport_number?.to_be_bytes());
-                &room[..2]
-            }
-            Extension::AbsSendTime => {
-                room.copy_from_slice(&self.abs_send_time?.to_be_bytes()[1..]);
-                &room[..]
-            }
-        };
-        Some(value)
-    }
 }
 
 /// Writes the whole block, profile and length included, of those `values` that have an id. It is of
 /// the one-byte form where that has room for all of them. Returns how long it became, 0 if there is
 /// nothing to write; None if it has no room in `out`, or a value is longer than 255 bytes.
 pub fn write(ids: &ExtensionIds, values: &Values<'_>, out: &mut [u8]) -> Option<usize> {
-    let mut is_one_byte = true;
-    let mut is_empty = true;
-    for extension in Extension::ALL {
-        let mut room = [0; 3];
-        let (Some(id), Some(value)) = (ids.id(extension), values.bytes(extension, &mut room)) else {
-            continue;
-        };
-        is_empty = false;
-        is_one_byte &= id <= ONE_BYTE_ID_MAX && (1..=ONE_BYTE_VALUE_MAX).contains(&value.len());
+    match Writer::new(ONE_BYTE, ids, out).write(values) {
+        Err(Stop::Form) => Writer::new(TWO_BYTE, ids, out).write(values).ok(),
+        written => written.ok(),
     }
-    if is_empty {
-        return Some(0);
+}
+
+/// Why a block cannot be written.
+enum Stop {
+    /// Its form has no room for an id or a value.
+    Form,
+    /// There is no room where it is to go.
+    Room,
+}
+
+struct Writer<'a> {
+    profile: u16,
+    ids: &'a ExtensionIds,
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn new(profile: u16, ids: &'a ExtensionIds, out: &'a mut [u8]) -> Self {
+        Writer { profile, ids, out, at: HEADER_BYTES }
     }
-    let mut at = HEADER_BYTES;
-    for extension in Extension::ALL {
-        let mut room = [0; 3];
-        let (Some(id), Some(value)) = (ids.id(extension), values.bytes(extension, &mut room)) else {
-            continue;
-        };
-        let length = u8::try_from(value.len()).ok()?;
-        if is_one_byte {
-            *out.get_mut(at)? = id << 4 | (length - 1);
-            at += 1;
-        } else {
-            out.get_mut(at..at + 2)?.copy_from_slice(&[id, length]);
-            at += 2;
+
+    fn write(mut self, values: &Values<'_>) -> Result<usize, Stop> {
+        if let Some(mid) = values.mid {
+            self.put(Extension::Mid, mid.as_bytes())?;
         }
-        out.get_mut(at..at + value.len())?.copy_from_slice(value);
-        at += value.len();
+        if let Some(rid) = values.rid {
+            self.put(Extension::Rid, rid.as_bytes())?;
+        }
+        if let Some(rid) = values.repaired_rid {
+            self.put(Extension::RepairedRid, rid.as_bytes())?;
+        }
+        if let Some(AudioLevel { level, is_voice }) = values.audio_level {
+            self.put(Extension::AudioLevel, &[level.min(0x7f) | if is_voice { 0x80 } else { 0 }])?;
+        }
+        if let Some(number) = values.transport_number {
+            self.put(Extension::TransportNumber, &number.to_be_bytes())?;
+        }
+        if let Some(time) = values.abs_send_time {
+            let [_, high, middle, low] = time.to_be_bytes();
+            self.put(Extension::AbsSendTime, &[high, middle, low])?;
+        }
+        if let Some(descriptor) = values.dependency_descriptor {
+            self.put(Extension::DependencyDescriptor, descriptor)?;
+        }
+        self.finish()
     }
-    let end = at.next_multiple_of(4);
-    out.get_mut(at..end)?.fill(0);
-    let words = ((end - HEADER_BYTES) / 4) as u16;
-    out[..2].copy_from_slice(&if is_one_byte { ONE_BYTE } else { TWO_BYTE }.to_be_bytes());
-    out[2..HEADER_BYTES].copy_from_slice(&words.to_be_bytes());
-    Some(end)
+
+    // Every packet that leaves comes through here: values of known length become single stores.
+    #[inline(always)]
+    fn put(&mut self, extension: Extension, value: &[u8]) -> Result<(), Stop> {
+        let Some(id) = self.ids.id(extension) else { return Ok(()) };
+        let length = u8::try_from(value.len()).map_err(|_| Stop::Form)?;
+        let is_one_byte = self.profile == ONE_BYTE;
+        if is_one_byte && (id > ONE_BYTE_ID_MAX || !(1..=ONE_BYTE_VALUE_MAX).contains(&value.len())) {
+            return Err(Stop::Form);
+        }
+        let head = if is_one_byte { 1 } else { 2 };
+        let out = self.out.get_mut(self.at..self.at + head + value.len()).ok_or(Stop::Room)?;
+        let (header, contents) = out.split_at_mut(head);
+        match header {
+            [one] => *one = id << 4 | (length - 1),
+            two => two.copy_from_slice(&[id, length]),
+        }
+        contents.copy_from_slice(value);
+        self.at += head + value.len();
+        Ok(())
+    }
+
+    fn finish(self) -> Result<usize, Stop> {
+        if self.at == HEADER_BYTES {
+            return Ok(0);
+        }
+        let end = self.at.next_multiple_of(4);
+        self.out.get_mut(self.at..end).ok_or(Stop::Room)?.fill(0);
+        let words = ((end - HEADER_BYTES) / 4) as u16;
+        self.out[..2].copy_from_slice(&self.profile.to_be_bytes());
+        self.out[2..HEADER_BYTES].copy_from_slice(&words.to_be_bytes());
+        Ok(end)
+    }
 }
 
 #[cfg(test)]

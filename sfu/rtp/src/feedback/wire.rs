@@ -234,6 +234,8 @@ struct OpenChunk {
     length: usize,
     /// The first of them. Of a run that is longer, all are like these.
     symbols: [u8; ONE_BIT_SYMBOLS],
+    is_mixed: bool,
+    has_large: bool,
 }
 
 impl OpenChunk {
@@ -244,50 +246,42 @@ impl OpenChunk {
         if let Some(slot) = self.symbols.get_mut(self.length) {
             *slot = symbol;
         }
+        self.is_mixed |= symbol != self.symbols[0];
+        self.has_large |= symbol == LARGE;
         self.length += 1;
     }
 
     fn has_room(&self, symbol: u8) -> bool {
-        let goes_on = self.is_run() && self.symbols[0] == symbol;
+        let goes_on = !self.is_mixed && self.symbols[0] == symbol;
         self.length < TWO_BIT_SYMBOLS
-            || self.length < ONE_BIT_SYMBOLS && symbol != LARGE && !self.has_large()
+            || self.length < ONE_BIT_SYMBOLS && symbol != LARGE && !self.has_large
             || self.length < RUN_MAX && goes_on
-    }
-
-    fn known(&self) -> &[u8] {
-        &self.symbols[..self.length.min(ONE_BIT_SYMBOLS)]
-    }
-
-    fn is_run(&self) -> bool {
-        self.known().iter().all(|symbol| *symbol == self.symbols[0])
-    }
-
-    fn has_large(&self) -> bool {
-        self.known().contains(&LARGE)
     }
 
     /// Writes a full chunk: all symbols, or the first seven.
     fn emit(&mut self, out: &mut Vec<u8>) {
-        if self.is_run() || self.length == ONE_BIT_SYMBOLS {
+        if !self.is_mixed || self.length == ONE_BIT_SYMBOLS {
             self.close(out);
             return;
         }
-        put_vector(&self.symbols[..TWO_BIT_SYMBOLS], 2, out);
-        self.symbols.rotate_left(TWO_BIT_SYMBOLS);
-        self.length -= TWO_BIT_SYMBOLS;
+        let OpenChunk { length, symbols, .. } = std::mem::take(self);
+        put_vector(&symbols[..TWO_BIT_SYMBOLS], 2, out);
+        for symbol in &symbols[TWO_BIT_SYMBOLS..length] {
+            self.push(*symbol, out);
+        }
     }
 
     /// Writes what there is.
     fn close(&mut self, out: &mut Vec<u8>) {
-        if self.length == 0 {
-            return;
+        let OpenChunk { length, symbols, is_mixed, .. } = std::mem::take(self);
+        match length {
+            0 => {}
+            _ if !is_mixed => {
+                out.extend((u16::from(symbols[0]) << 13 | length as u16).to_be_bytes());
+            }
+            1..=TWO_BIT_SYMBOLS => put_vector(&symbols[..length], 2, out),
+            _ => put_vector(&symbols[..length], 1, out),
         }
-        if self.is_run() {
-            out.extend((u16::from(self.symbols[0]) << 13 | self.length as u16).to_be_bytes());
-        } else {
-            put_vector(self.known(), if self.length > TWO_BIT_SYMBOLS { 1 } else { 2 }, out);
-        }
-        self.length = 0;
     }
 }
 
