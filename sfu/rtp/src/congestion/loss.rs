@@ -57,6 +57,11 @@ impl Loss {
         self.smoothed
     }
 
+    /// Of the last interval, beyond what belongs to the path.
+    pub fn excess(&self) -> f64 {
+        self.last.0 - self.own
+    }
+
     /// Of the last interval.
     pub fn last_share(&self) -> f64 {
         self.last.0

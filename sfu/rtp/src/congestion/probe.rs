@@ -31,7 +31,9 @@ const JUDGED_AFTER_US: i64 = 1_000_000;
 const STRETCH_MAX: f64 = 0.12;
 /// Of what a limited train showed, this is believed: it has pushed others aside.
 const LIMITED_SHARE: f64 = 0.93;
+/// It proves something if so many packets came, and this share of what the path does not lose anyhow.
 const ARRIVED_MIN: u32 = 4;
+const CARRIED_SHARE: f64 = 0.75;
 const CLUSTERS_MAX: usize = 4;
 /// After a train that met a limit, the next waits for so long, twice as long each time.
 const WAIT_MIN_US: i64 = 1_000_000;
@@ -41,6 +43,8 @@ const WAIT_MAX_US: i64 = 4_000_000;
 struct Cluster {
     id: ClusterId,
     probe: Probe,
+    /// What the path lost before, 0 to 1.
+    loss: f64,
     begun_us: i64,
     sent: Span,
     arrived: Span,
@@ -125,6 +129,7 @@ impl Prober {
         self.clusters.push_back(Cluster {
             id,
             probe,
+            loss,
             begun_us: now_us,
             sent: Span::default(),
             arrived: Span::default(),
@@ -197,9 +202,9 @@ impl Prober {
 
 impl Cluster {
     fn proof(&self) -> Option<Proof> {
-        if self.arrived.packets < ARRIVED_MIN
-            || self.arrived.packets * 100 < self.sent.packets * (ARRIVED_PERCENT / 2)
-        {
+        // A queue that is full delays no more, and loses what is too much instead.
+        let expected = f64::from(self.sent.packets) * (1.0 - self.loss);
+        if self.arrived.packets < ARRIVED_MIN || f64::from(self.arrived.packets) < CARRIED_SHARE * expected {
             return None;
         }
         // The pacer may begin with what it had saved: no more is believed than was asked for.

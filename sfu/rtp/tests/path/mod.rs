@@ -65,6 +65,7 @@ struct Packet {
 #[derive(Debug, Clone, Default)]
 pub struct Sample {
     pub estimate_bps: u64,
+    pub sent_bytes: u64,
     pub arrived_bytes: u64,
     pub delays: Vec<Duration>,
     pub audio_lost: u64,
@@ -219,6 +220,9 @@ impl Flow {
         let number = self.sent.len() as u64;
         self.sent.push((at, packet.kind == Kind::Audio));
         self.came.push(None);
+        if let Some(sample) = self.samples.last_mut() {
+            sample.sent_bytes += packet.bytes as u64;
+        }
         // Numbers begin just before the wrap of their short form.
         self.estimator.note_sent(number + 65_000, packet.bytes, packet.kind, cluster, now);
         let mut bytes = vec![index];
@@ -304,6 +308,11 @@ impl Flow {
 
     pub fn arrived_bps(&self, from: Duration, to: Duration) -> u64 {
         let bytes: u64 = self.of(from, to).iter().map(|sample| sample.arrived_bytes).sum();
+        (bytes as f64 * 8.0 / (to - from).as_secs_f64()) as u64
+    }
+
+    pub fn sent_bps(&self, from: Duration, to: Duration) -> u64 {
+        let bytes: u64 = self.of(from, to).iter().map(|sample| sample.sent_bytes).sum();
         (bytes as f64 * 8.0 / (to - from).as_secs_f64()) as u64
     }
 
