@@ -13,11 +13,11 @@ use std::collections::VecDeque;
 const BURST_US: i64 = 10_000;
 /// The standing queue is the least of so much time, and of so many bursts at least.
 const STANDING_US: i64 = 100_000;
-const STANDING_BURSTS: usize = 3;
+const STANDING_BURSTS: usize = 2;
 /// The trend is taken over so much time, from the least delays of this many parts of it.
 const TREND_US: i64 = 300_000;
 const TREND_PARTS: usize = 12;
-const TREND_POINTS_MIN: usize = 4;
+const TREND_POINTS_MIN: usize = 3;
 /// Slopes are taken between points so many apart at most: a step is in few of such pairs.
 const TREND_LAG_MAX: usize = 3;
 const BURSTS_MAX: usize = 128;

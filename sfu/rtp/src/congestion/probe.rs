@@ -115,10 +115,6 @@ impl Prober {
         self.clusters.is_empty() && now_us >= self.next_at_us
     }
 
-    pub fn next_at_us(&self) -> i64 {
-        self.next_at_us
-    }
-
     /// Where much is lost, `loss` of 1, more packets are sent, so that enough come.
     pub fn begin(&mut self, rate_bps: f64, loss: f64, now_us: i64) -> Probe {
         let bytes = (rate_bps * DURATION_US as f64 / 8e6) as usize;
