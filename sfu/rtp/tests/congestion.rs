@@ -121,7 +121,10 @@ fn a_path_is_found_and_kept() {
             let mut world = world(rate_bps, source, seed);
             world.run_until(s(60));
             let flow = &world.flows[0];
-            figures.most(format!("{name}: s to 90 %"), reaches(flow, s(0), rate_bps * 9 / 10), 3.0);
+            // The estimate begins with 1 Mbit/s: below or above.
+            let about = rate_bps * 9 / 10..rate_bps * 11 / 10;
+            let found = flow.reaches(s(0), |estimate_bps| about.contains(&estimate_bps)).unwrap_or(NEVER);
+            figures.most(format!("{name}: s to 90 %"), found.as_secs_f64(), 3.0);
             let share = flow.estimate_mean(s(5), s(60)) as f64 / rate_bps as f64;
             figures.least(format!("{name}: mean estimate, share"), share, 0.88);
             figures.most(format!("{name}: delay p95, ms"), millis(flow.delay_p95(s(5), s(60))), 140.0);
@@ -220,12 +223,12 @@ fn a_download_does_not_push_it_out() {
             figures.least(
                 format!("download, {name}: least estimate, Mbit/s"),
                 mbps(flow.estimate_min(s(10), s(70))),
-                0.15,
+                0.12,
             );
             figures.least(
                 format!("download, {name}: mean estimate, Mbit/s"),
                 mbps(flow.estimate_mean(s(10), s(70))),
-                0.5,
+                0.4,
             );
             let others_bps = world.competitor_bytes() * 8 / 60;
             figures.least(format!("download, {name}: what it leaves, Mbit/s"), mbps(others_bps), 0.5);

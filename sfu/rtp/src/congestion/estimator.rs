@@ -29,7 +29,7 @@ const CLOCK_JUMP_US: i64 = 5_000_000;
 const TREND_MIN: f64 = 0.03;
 /// A queue that stands, and is no worse, is put to the test after this time.
 const STANDING_US: i64 = 500_000;
-/// A queue of this length that loses packets is full, whatever its trend.
+/// A shorter queue is no reason to do without the smallest picture.
 const CLEAR_US: i64 = 100_000;
 /// After a cut: the share of what the line carried, for a short queue and for a long one.
 const CUT_SHARE: (f64, f64) = (0.85, 0.7);
@@ -118,15 +118,6 @@ impl Default for Config {
     }
 }
 
-/// What the allocation does with the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wishes {
-    /// What its targets take.
-    pub allocated_bps: u64,
-    /// More than this is of no use, with all reserves that climbing asks for.
-    pub useful_bps: u64,
-}
-
 /// Why the estimate is no higher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitedBy {
@@ -193,7 +184,7 @@ pub struct Estimator {
     estimate_bps: f64,
     phase: Phase,
     limited_by: LimitedBy,
-    wishes: Option<Wishes>,
+    useful_bps: u64,
     history: History,
     sent: Rate,
     arrived: Rate,
@@ -228,7 +219,7 @@ impl Estimator {
             estimate_bps: config.start_bps as f64,
             phase: Phase::Open,
             limited_by: LimitedBy::Nothing,
-            wishes: None,
+            useful_bps: config.start_bps,
             history: History::default(),
             sent: Rate::default(),
             arrived: Rate::default(),
@@ -334,8 +325,10 @@ impl Estimator {
         }
     }
 
-    pub fn set_wishes(&mut self, wishes: Wishes, _now: Instant) {
-        self.wishes = Some(wishes);
+    /// More than this is of no use to anybody, with all reserves that climbing asks for. The estimate
+    /// rises no further, and there are no probes once it is there. Until told: what it begins with.
+    pub fn set_useful(&mut self, useful_bps: u64) {
+        self.useful_bps = useful_bps;
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -488,14 +481,14 @@ impl Estimator {
     }
 
     fn decide_open(&mut self, elapsed_us: i64, now_us: i64) {
-        if self.delay.queue_us() <= self.threshold_us() {
+        let overflows = self.loss.is_sudden() && self.delay.queue_us() > self.drained_us();
+        if self.delay.queue_us() <= self.threshold_us() && !overflows {
             self.above_since_us = None;
             self.delay.settle(elapsed_us);
             self.grow(elapsed_us, now_us);
             return;
         }
         let since_us = *self.above_since_us.get_or_insert(now_us);
-        let overflows = self.loss.is_sudden() && self.delay.queue_us() > CLEAR_US;
         if self.queue_grows(TREND_MIN) || overflows {
             self.cut(now_us);
         } else if now_us - since_us >= STANDING_US {
@@ -557,7 +550,8 @@ impl Estimator {
 
     fn cut_to(&mut self, capacity_bps: f64) {
         let mut cut_bps = self.cut_share() * capacity_bps;
-        if !self.queue_grows(TREND_AGAIN) {
+        let is_clear = self.queue_grows(TREND_AGAIN) && self.delay.queue_us() > CLEAR_US;
+        if !is_clear && !self.loss.is_lasting() {
             // Nearly all that we send comes through: no reason to do without a picture.
             cut_bps = cut_bps.max(self.floor_bps());
         }
@@ -663,7 +657,9 @@ impl Estimator {
         if self.delay.standing_us() > self.drained_us() {
             // A queue that overflows, though its length is no news.
             let less_bps = self.estimate_bps * (1.0 - excess / 2.0);
-            self.set_estimate(less_bps.max(self.arrived_bps() * RETURN_SHARE).min(self.estimate_bps));
+            let floor_bps = if self.loss.is_lasting() { 0.0 } else { self.floor_bps() };
+            let less_bps = less_bps.max(self.arrived_bps() * RETURN_SHARE).max(floor_bps);
+            self.set_estimate(less_bps.min(self.estimate_bps));
             self.congested_at_us = Some(now_us);
         } else if sent_bps < self.floor_bps() / TRIAL_SHARE {
             self.loss.accept();
@@ -701,8 +697,7 @@ impl Estimator {
 
     /// More than this is of no use to anybody.
     fn ceiling_bps(&self) -> f64 {
-        let useful_bps = self.wishes.map_or(self.config.start_bps, |wishes| wishes.useful_bps);
-        useful_bps.min(self.config.max_bps) as f64
+        self.useful_bps.min(self.config.max_bps) as f64
     }
 
     fn wants_more(&self) -> bool {
@@ -792,7 +787,7 @@ mod tests {
     fn m7_flattery_gains_no_more_than_what_is_useful() {
         let start = Instant::now();
         let mut estimator = Estimator::new(Config::default(), start);
-        estimator.set_wishes(Wishes { allocated_bps: 800_000, useful_bps: 2_000_000 }, start);
+        estimator.set_useful(2_000_000);
         flatter(&mut estimator, start, 60, true);
         assert_eq!(estimator.estimate_bps(), 2_000_000);
         assert_eq!(estimator.poll_probe(start + Duration::from_secs(61)), None);
@@ -802,7 +797,7 @@ mod tests {
     fn who_sends_little_proves_little() {
         let start = Instant::now();
         let mut estimator = Estimator::new(Config { start_bps: 2_000_000, ..Config::default() }, start);
-        estimator.set_wishes(Wishes { allocated_bps: 800_000, useful_bps: 5_000_000 }, start);
+        estimator.set_useful(5_000_000);
         let end = flatter(&mut estimator, start, 60, false);
         assert_eq!(estimator.estimate_bps(), 2_000_000);
         let state = estimator.state(end);
@@ -893,7 +888,7 @@ mod tests {
             let start = Instant::now();
             let config = Config::default();
             let mut estimator = Estimator::new(config, start);
-            estimator.set_wishes(Wishes { allocated_bps: 500_000, useful_bps: 2_000_000 }, start);
+            estimator.set_useful(2_000_000);
             let mut number = 65_500;
             for (nth, (base, arrivals, near)) in messages.into_iter().enumerate() {
                 let now = start + MILLISECOND * 20 * nth as u32;

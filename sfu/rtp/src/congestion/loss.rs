@@ -18,6 +18,7 @@ const SMOOTHED_PACKETS: f64 = 100.0;
 /// The same for an overflow, which is to be seen at once.
 const SUDDEN_PACKETS: f64 = 16.0;
 const SUDDEN_MIN: f64 = 0.15;
+const LASTING_MIN: f64 = 0.1;
 
 /// What the loss of an interval means.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,6 +66,11 @@ impl Loss {
     /// Of the last interval, beyond what belongs to the path.
     pub fn excess(&self) -> f64 {
         self.last.0 - self.own
+    }
+
+    /// Of the last hundred packets, more are lost than belongs to the path.
+    pub fn is_lasting(&self) -> bool {
+        self.smoothed - self.own > LASTING_MIN
     }
 
     /// Much more is lost at this moment than belongs to the path.

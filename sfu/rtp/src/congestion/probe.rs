@@ -22,6 +22,7 @@ pub struct Probe {
 /// How long a train is: long enough to be told from the jitter of a good path, and short enough that
 /// one of twice of what the path carries makes nothing wait longer than this.
 const DURATION_US: i64 = 40_000;
+
 const PACKETS_MIN: usize = 5;
 /// A train is judged when so much of it came, in percent, or after this time.
 const ARRIVED_PERCENT: u32 = 80;
