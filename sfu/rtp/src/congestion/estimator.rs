@@ -61,10 +61,11 @@ const BEYOND_ARRIVED: f64 = 1.3;
 const GROWTH_UNKNOWN: f64 = 0.25;
 const GROWTH_BACK: f64 = 0.6;
 /// Close to a limit, bits a second at [`NEAR_BASE_BPS`]. The faster of several flows grows less, so
-/// that they meet; but none grows by more than a share.
+/// that they meet; but within shares of the rate.
 const GROWTH_NEAR_BPS: f64 = 100_000.0;
 const NEAR_BASE_BPS: f64 = 1_500_000.0;
 const NEAR_EXPONENT: f64 = -0.5;
+const GROWTH_NEAR_MIN: f64 = 0.01;
 const GROWTH_NEAR_MAX: f64 = 0.12;
 /// Shares of the known limit between which one is close to it.
 const NEAR: (f64, f64) = (0.88, 1.25);
@@ -74,12 +75,15 @@ const SENT_WINDOW_US: i64 = 1_000_000;
 
 /// How much more than the estimate a probe tries.
 const PROBE_FACTOR: f64 = 2.0;
+/// The same after a probe that met a limit, where only one that meets none is believed.
+const PROBE_FACTOR_NEXT: f64 = 1.3;
 /// Until the first congestion the estimate is a guess.
 const PROBE_FACTOR_FIRST: f64 = 3.0;
 /// Beyond what is useful, so that a result a little short of it is enough.
 const PROBE_BEYOND: f64 = 1.1;
 /// Who uses all of the estimate probes when there was no congestion for so long.
 const CALM_US: i64 = 5_000_000;
+const CALM_BEYOND_US: i64 = 2_000_000;
 /// No probe for so long after congestion; and, when a probe was believed that brought it, for longer
 /// each time up to the last.
 const AFTER_CONGESTION_US: i64 = 500_000;
@@ -364,12 +368,20 @@ impl Estimator {
         }
         let is_guess = self.congested_at_us.is_none();
         let is_limited = self.is_application_limited(now_us);
-        let is_calm = self.congested_at_us.is_none_or(|at_us| now_us - at_us > CALM_US);
+        // Beyond the old limit there is a new one to be found.
+        let calm_us = if self.limit_bps.is_some() { CALM_US } else { CALM_BEYOND_US };
+        let is_calm = self.congested_at_us.is_none_or(|at_us| now_us - at_us > calm_us);
         if !is_guess && !is_limited && !is_calm {
             return None;
         }
         self.trusts_limited = is_guess || is_limited;
-        let factor = if is_guess { PROBE_FACTOR_FIRST } else { PROBE_FACTOR };
+        let factor = if is_guess {
+            PROBE_FACTOR_FIRST
+        } else if !is_limited && self.limit_bps.is_some() && self.prober.has_failed() {
+            PROBE_FACTOR_NEXT
+        } else {
+            PROBE_FACTOR
+        };
         let rate_bps = (self.estimate_bps * factor).min(self.ceiling_bps() * PROBE_BEYOND);
         Some(self.prober.begin(rate_bps, self.loss.share(), now_us))
     }
@@ -721,7 +733,9 @@ impl Estimator {
             }
             Some(_) => {
                 let step_bps = GROWTH_NEAR_BPS * (self.estimate_bps / NEAR_BASE_BPS).powf(NEAR_EXPONENT);
-                self.estimate_bps + step_bps.min(GROWTH_NEAR_MAX * self.estimate_bps) * seconds
+                self.estimate_bps
+                    + step_bps.clamp(GROWTH_NEAR_MIN * self.estimate_bps, GROWTH_NEAR_MAX * self.estimate_bps)
+                        * seconds
             }
         };
         if self.overflows() {

@@ -104,11 +104,13 @@ pub(super) struct Prober {
     next_id: u32,
     next_at_us: i64,
     wait_us: i64,
+    /// The last one met a limit, or was lost.
+    failed: bool,
 }
 
 impl Prober {
     pub fn new() -> Self {
-        Prober { clusters: VecDeque::new(), next_id: 1, next_at_us: 0, wait_us: WAIT_MIN_US }
+        Prober { clusters: VecDeque::new(), next_id: 1, next_at_us: 0, wait_us: WAIT_MIN_US, failed: false }
     }
 
     /// Whether the time for a probe has come.
@@ -167,11 +169,17 @@ impl Prober {
         }
         let cluster = self.clusters.pop_front()?;
         let proof = cluster.proof();
+        self.failed = proof.is_none_or(|proof| proof.limited);
         match proof {
             Some(Proof { limited: false, .. }) => self.wait_us = WAIT_MIN_US,
             Some(Proof { limited: true, .. }) | None => self.wait(now_us),
         }
         proof
+    }
+
+    /// Whether the last probe went too far.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// No probe for a while, and for longer each time.
