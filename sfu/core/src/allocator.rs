@@ -28,9 +28,9 @@ pub const STAY_PERCENT: u64 = 110;
 pub const FIRST_PICTURE_PERCENT: u64 = 65;
 /// A tile takes a layer that is this much smaller in both directions, in percent.
 pub const ENLARGEMENT_PERCENT: u64 = 125;
-/// What is asked for beyond what the targets take, in percent, so that probing finds room for the
-/// layers to vary.
-pub const DESIRED_PERCENT: u64 = 110;
+/// What is asked for beyond what the targets take, in percent: what climbing must leave free, and room
+/// for the layers to vary.
+pub const DESIRED_PERCENT: u64 = 125;
 
 /// Bitrates of encodings that were not measured yet and whose size is not known, by index.
 const UNMEASURED_BPS: [u64; ENCODINGS_MAX] = [150_000, 500_000, 1_500_000];

@@ -478,7 +478,7 @@ impl Router {
         transport.consumers.iter_mut().for_each(|consumer| consumer.redundancy = redundancy);
         let allocation = allocator::allocate(estimate_bps, &demands);
         tracing::trace!(transport = %transport.id.0, estimate_bps, ?allocation, ?demands, "allocated");
-        transport.set_wishes(allocation.allocated_bps, allocation.desired_bps, cx.now);
+        transport.set_useful(allocation.desired_bps, cx.now);
 
         let mut wanted = Vec::new();
         let allotted = allocation.targets.into_iter().zip(allocation.limited);

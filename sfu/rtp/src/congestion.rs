@@ -21,7 +21,7 @@ mod pacer;
 mod probe;
 mod rate;
 
-pub use estimator::{Config, Estimator, LimitedBy, State, Wishes};
+pub use estimator::{Config, Estimator, LimitedBy, State};
 pub use history::{FeedbackOutcome, Kind};
 pub use pacer::{Class, Pacer, PacerConfig, PacerCounters, Released};
 pub use probe::{ClusterId, Probe};

@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use broletto_rtp::congestion::{
-    Class as Priority, Config, Estimator, Kind, Pacer, PacerConfig, Released, Wishes,
+    Class as Priority, Config, Estimator, Kind, Pacer, PacerConfig, Released,
 };
 use broletto_rtp::extension::{AudioLevel, Extension, ExtensionIds, Values, abs_send_time};
 use broletto_rtp::feedback::TransportFeedback;
@@ -213,7 +213,6 @@ impl Sender {
         }
     }
 
-
     pub fn mid_of(&self, ssrc: u32) -> Option<Mid> {
         self.streams.iter().map(|stream| &stream.setup).find(|setup| setup.ssrc == ssrc).map(|setup| setup.mid)
     }
@@ -268,8 +267,9 @@ impl Sender {
         self.estimator.estimate_bps() < before
     }
 
-    pub fn set_wishes(&mut self, wishes: Wishes, now: Instant) {
-        self.estimator.set_wishes(wishes, now);
+    /// More than this is of no use, with all reserves that climbing asks for.
+    pub fn set_useful(&mut self, useful_bps: u64) {
+        self.estimator.set_useful(useful_bps);
         self.update_rate();
     }
 

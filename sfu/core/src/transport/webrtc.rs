@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use broletto_control::{
     Codec, ConsumerId, ControlError, ProducerSlot, TransportId, TransportState, TransportStats,
 };
-use broletto_rtp::congestion::Wishes;
 use broletto_rtp::feedback::TransportFeedback;
 use broletto_rtp::ntp::WallClock;
 use broletto_rtp::rtcp::{self, Packet as Rtcp, ReportBlock, write};
@@ -724,11 +723,10 @@ impl WebRtc {
         self.estimate_fell_lately(now) && self.sender.delay() > QUEUE_MAX
     }
 
-    /// What is sent now, and how much would be of use.
-    pub fn set_wishes(&mut self, allocated_bps: u64, useful_bps: u64, now: Instant) {
+    /// How much would be of use.
+    pub fn set_useful(&mut self, useful_bps: u64, now: Instant) {
         let first = self.begins(now) && useful_bps > 0;
-        let useful_bps = if first { useful_bps.max(FIRST_USEFUL_BPS) } else { useful_bps };
-        self.sender.set_wishes(Wishes { allocated_bps, useful_bps }, now);
+        self.sender.set_useful(if first { useful_bps.max(FIRST_USEFUL_BPS) } else { useful_bps });
     }
 
     pub fn snapshot(&self) -> TransportStats {

@@ -8,21 +8,24 @@
 
 use std::collections::VecDeque;
 
-/// What was sent within this time is one burst (draft-ietf-rmcat-gcc-02 section 5.2).
-const BURST_US: i64 = 5_000;
+/// What was sent within this time is one burst. It is twice that of draft-ietf-rmcat-gcc-02 section 5.2,
+/// so that a fast flow does not look more often than a slow one: who does finds a shorter queue.
+const BURST_US: i64 = 10_000;
 /// The standing queue is the least of so much time, and of so many bursts at least.
 const STANDING_US: i64 = 100_000;
-const STANDING_BURSTS: usize = 3;
+const STANDING_BURSTS: usize = 2;
 /// The trend is taken over so much time, from the least delays of this many parts of it.
 const TREND_US: i64 = 300_000;
 const TREND_PARTS: usize = 12;
-const TREND_POINTS_MIN: usize = 4;
+const TREND_POINTS_MIN: usize = 3;
 /// Slopes are taken between points so many apart at most: a step is in few of such pairs.
 const TREND_LAG_MAX: usize = 3;
 const BURSTS_MAX: usize = 128;
 /// The least delay is that of the last one or two of these: a clock that drifts by 200 ppm moves it
 /// by 4 ms.
 const BASE_US: i64 = 10_000_000;
+/// The same of a longer time, for queues that others keep filled.
+const LEAST_US: i64 = 30_000_000;
 /// The line is busy while delays are beyond the least by more than this.
 const BUSY_US: i64 = 15_000;
 /// Queues below this are no congestion, whatever their trend.
@@ -31,7 +34,7 @@ const THRESHOLD_MIN_US: f64 = 25_000.0;
 const SPREAD_USUAL_US: f64 = 10_000.0;
 /// On top comes what a packet of this many bits takes at our own rate, up to a limit. Of flows that see
 /// one queue the faster gives way first, so that they meet.
-const OWN_BITS: f64 = 9_600.0;
+const OWN_BITS: f64 = 25_000.0;
 const OWN_MAX_US: f64 = 30_000.0;
 /// Competitors that fill the queue whatever we do are followed up to here.
 const THRESHOLD_MAX_US: f64 = 300_000.0;
@@ -44,14 +47,46 @@ struct Burst {
     delay_us: i64,
 }
 
+/// The least of this and of the last period.
+#[derive(Debug)]
+struct Least {
+    period_us: i64,
+    now_us: i64,
+    before_us: i64,
+    since_us: Option<i64>,
+}
+
+impl Least {
+    fn over(period_us: i64) -> Self {
+        Least { period_us, now_us: i64::MAX, before_us: i64::MAX, since_us: None }
+    }
+
+    fn note(&mut self, delay_us: i64, at_us: i64) {
+        let since_us = *self.since_us.get_or_insert(at_us);
+        if at_us.saturating_sub(since_us) > self.period_us {
+            (self.before_us, self.now_us, self.since_us) = (self.now_us, i64::MAX, Some(at_us));
+        }
+        self.now_us = self.now_us.min(delay_us);
+    }
+
+    fn replace(&mut self, delay_us: i64) {
+        (self.now_us, self.before_us) = (delay_us, delay_us);
+    }
+
+    fn us(&self) -> i64 {
+        self.now_us.min(self.before_us)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Delay {
     bursts: VecDeque<Burst>,
     /// When the present burst was begun to be sent.
     burst_sent_us: Option<i64>,
-    /// The least delay of this and of the last period, and when this one began.
-    base_us: (i64, i64),
-    base_since_us: Option<i64>,
+
+    base: Least,
+    /// The least of a longer time, whatever was accepted meanwhile.
+    least: Least,
     /// Since when no burst has found the line free.
     busy_since_us: Option<i64>,
     /// How far bursts lie above the lower edge: jitter of the path.
@@ -64,8 +99,8 @@ impl Delay {
         Delay {
             bursts: VecDeque::new(),
             burst_sent_us: None,
-            base_us: (i64::MAX, i64::MAX),
-            base_since_us: None,
+            base: Least::over(BASE_US),
+            least: Least::over(LEAST_US),
             busy_since_us: None,
             spread_us: 0.0,
             raised_us: 0.0,
@@ -79,8 +114,9 @@ impl Delay {
         }
         self.burst_sent_us = Some(sent_us);
         let delay_us = arrival_us - sent_us;
-        self.note_base(delay_us, arrival_us);
-        let above_us = delay_us - self.base();
+        self.base.note(delay_us, arrival_us);
+        self.least.note(delay_us, arrival_us);
+        let above_us = delay_us - self.base.us();
         if above_us <= BUSY_US {
             self.busy_since_us = None;
         } else {
@@ -93,19 +129,6 @@ impl Delay {
         if let Some(edge_us) = self.edge_us() {
             self.spread_us += ((delay_us - edge_us).max(0) as f64 - self.spread_us) / 64.0;
         }
-    }
-
-    fn note_base(&mut self, delay_us: i64, arrival_us: i64) {
-        let since_us = *self.base_since_us.get_or_insert(arrival_us);
-        if arrival_us.saturating_sub(since_us) > BASE_US {
-            self.base_us = (i64::MAX, self.base_us.0);
-            self.base_since_us = Some(arrival_us);
-        }
-        self.base_us.0 = self.base_us.0.min(delay_us);
-    }
-
-    fn base(&self) -> i64 {
-        self.base_us.0.min(self.base_us.1)
     }
 
     /// The least delay of late.
@@ -123,7 +146,12 @@ impl Delay {
         if self.bursts.len() < STANDING_BURSTS {
             return 0;
         }
-        self.edge_us().map_or(0, |edge_us| edge_us - self.base())
+        self.edge_us().map_or(0, |edge_us| edge_us - self.base.us())
+    }
+
+    /// The same, with what was accepted as normal.
+    pub fn standing_us(&self) -> i64 {
+        self.edge_us().map_or(0, |edge_us| edge_us - self.least.us())
     }
 
     /// How fast the queue grows, in seconds a second: a line that is offered r times what it carries
@@ -183,8 +211,7 @@ impl Delay {
     pub fn accept_queue(&mut self) {
         let Some(edge_us) = self.edge_us() else { return };
         self.raised_us = (self.raised_us + THRESHOLD_MIN_US).min(THRESHOLD_MAX_US);
-        self.base_us = (edge_us, edge_us);
-        self.base_since_us = self.bursts.back().map(|burst| burst.arrival_us);
+        self.base.replace(edge_us);
         self.busy_since_us = None;
     }
 

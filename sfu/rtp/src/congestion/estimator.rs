@@ -29,6 +29,8 @@ const CLOCK_JUMP_US: i64 = 5_000_000;
 const TREND_MIN: f64 = 0.03;
 /// A queue that stands, and is no worse, is put to the test after this time.
 const STANDING_US: i64 = 500_000;
+/// A shorter queue is no reason to do without the smallest picture.
+const CLEAR_US: i64 = 100_000;
 /// After a cut: the share of what the line carried, for a short queue and for a long one.
 const CUT_SHARE: (f64, f64) = (0.85, 0.7);
 const CUT_QUEUE_US: (f64, f64) = (60_000.0, 150_000.0);
@@ -48,16 +50,23 @@ const BUSY_WINDOW_US: i64 = 500_000;
 const BUSY_LEAST_US: i64 = 60_000;
 const BUSY_BURSTS: usize = 4;
 
+/// How much the trend may be in error.
+const TREND_DOUBT: f64 = 1.5;
+
 /// Who sends less than this share of the estimate proves nothing by it.
 const LIMITED_SHARE: f64 = 0.8;
 /// The estimate grows to so much more than what arrives, by itself.
 const BEYOND_ARRIVED: f64 = 1.3;
-/// Growth a second: far from any known limit; on the way back to one; and, close to it, bits a second
-/// for a path of [`NEAR_BASE_BPS`], with the square root of the rate, so that unequal flows meet.
+/// Growth a second: far from any known limit, and on the way back to one.
 const GROWTH_UNKNOWN: f64 = 0.25;
 const GROWTH_BACK: f64 = 0.6;
-const GROWTH_NEAR_BPS: f64 = 25_000.0;
-const NEAR_BASE_BPS: f64 = 300_000.0;
+/// Close to a limit, bits a second at [`NEAR_BASE_BPS`]. The faster of several flows grows less, so
+/// that they meet; but within shares of the rate.
+const GROWTH_NEAR_BPS: f64 = 100_000.0;
+const NEAR_BASE_BPS: f64 = 1_500_000.0;
+const NEAR_EXPONENT: f64 = -0.5;
+const GROWTH_NEAR_MIN: f64 = 0.01;
+const GROWTH_NEAR_MAX: f64 = 0.12;
 /// Shares of the known limit between which one is close to it.
 const NEAR: (f64, f64) = (0.88, 1.25);
 const GROWTH_STEP_MAX_US: i64 = 250_000;
@@ -66,18 +75,23 @@ const SENT_WINDOW_US: i64 = 1_000_000;
 
 /// How much more than the estimate a probe tries.
 const PROBE_FACTOR: f64 = 2.0;
+/// The same after a probe that met a limit, where only one that meets none is believed.
+const PROBE_FACTOR_NEXT: f64 = 1.3;
 /// Until the first congestion the estimate is a guess.
 const PROBE_FACTOR_FIRST: f64 = 3.0;
 /// Beyond what is useful, so that a result a little short of it is enough.
 const PROBE_BEYOND: f64 = 1.1;
 /// Who uses all of the estimate probes when there was no congestion for so long.
-const CALM_US: i64 = 3_000_000;
+const CALM_US: i64 = 5_000_000;
+const CALM_BEYOND_US: i64 = 2_000_000;
 /// No probe for so long after congestion; and, when a probe was believed that brought it, for longer
 /// each time up to the last.
 const AFTER_CONGESTION_US: i64 = 500_000;
 const SETBACK_US: i64 = 2_500_000;
 const SETBACK_WAIT_US: (i64, i64) = (3_000_000, 6_000_000);
 
+/// A queue that loses so much more than the path itself is full: nothing grows.
+const LOSS_HOLD: f64 = 0.02;
 /// No probe for so long after loss was found to come from the rate: a short train passes where a
 /// stream does not.
 const AFTER_LOSS_US: i64 = 20_000_000;
@@ -106,15 +120,6 @@ impl Default for Config {
     fn default() -> Self {
         Config { start_bps: 1_000_000, min_bps: 40_000, max_bps: 50_000_000, floor_bps: 200_000 }
     }
-}
-
-/// What the allocation does with the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wishes {
-    /// What its targets take.
-    pub allocated_bps: u64,
-    /// More than this is of no use, with all reserves that climbing asks for.
-    pub useful_bps: u64,
 }
 
 /// Why the estimate is no higher.
@@ -164,6 +169,8 @@ struct Drain {
     queue_us: i64,
     /// The queue grew, so it is not just a longer path.
     grew: bool,
+    /// Even less was sent already.
+    again: bool,
 }
 
 /// Less is sent, to see whether less is lost.
@@ -181,7 +188,7 @@ pub struct Estimator {
     estimate_bps: f64,
     phase: Phase,
     limited_by: LimitedBy,
-    wishes: Option<Wishes>,
+    useful_bps: u64,
     history: History,
     sent: Rate,
     arrived: Rate,
@@ -216,7 +223,7 @@ impl Estimator {
             estimate_bps: config.start_bps as f64,
             phase: Phase::Open,
             limited_by: LimitedBy::Nothing,
-            wishes: None,
+            useful_bps: config.start_bps,
             history: History::default(),
             sent: Rate::default(),
             arrived: Rate::default(),
@@ -322,8 +329,10 @@ impl Estimator {
         }
     }
 
-    pub fn set_wishes(&mut self, wishes: Wishes, _now: Instant) {
-        self.wishes = Some(wishes);
+    /// More than this is of no use to anybody, with all reserves that climbing asks for. The estimate
+    /// rises no further, and there are no probes once it is there. Until told: what it begins with.
+    pub fn set_useful(&mut self, useful_bps: u64) {
+        self.useful_bps = useful_bps;
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -337,36 +346,42 @@ impl Estimator {
         }
     }
 
-    /// When [`Estimator::handle_timeout`] or [`Estimator::poll_probe`] may have something to do.
+    /// When [`Estimator::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let silence_us = self.unheard_since_us.filter(|_| self.feedback_at_us.is_some());
-        let probe_us = self.wants_more().then(|| self.prober.next_at_us());
-        let times = [
-            silence_us.map(|since_us| since_us + SILENCE_US),
-            self.prober.timeout_us().or(probe_us.filter(|at_us| self.feedback_at_us < Some(*at_us))),
-        ];
+        let times = [silence_us.map(|since_us| since_us + SILENCE_US), self.prober.timeout_us()];
         let at_us = times.into_iter().flatten().min()?;
         Some(self.epoch + Duration::from_micros(at_us.max(0) as u64))
     }
 
-    /// A train of packets that is to be sent now, with its id in [`Estimator::note_sent`].
+    /// A train of packets that is to be sent now, with its id in [`Estimator::note_sent`]. Feedback is
+    /// what brings one about: ask after each.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         let now_us = self.us(now);
         let is_heard = self.feedback_at_us.is_some_and(|at_us| now_us - at_us < RATE_WINDOW_US);
         let is_free = matches!(self.phase, Phase::Open)
             && self.trial.is_none()
+            && !self.overflows()
             && self.delay.queue_us() < self.drained_us();
         if !is_heard || !is_free || !self.wants_more() || !self.prober.may_begin(now_us) {
             return None;
         }
         let is_guess = self.congested_at_us.is_none();
         let is_limited = self.is_application_limited(now_us);
-        let is_calm = self.congested_at_us.is_none_or(|at_us| now_us - at_us > CALM_US);
+        // Beyond the old limit there is a new one to be found.
+        let calm_us = if self.limit_bps.is_some() { CALM_US } else { CALM_BEYOND_US };
+        let is_calm = self.congested_at_us.is_none_or(|at_us| now_us - at_us > calm_us);
         if !is_guess && !is_limited && !is_calm {
             return None;
         }
         self.trusts_limited = is_guess || is_limited;
-        let factor = if is_guess { PROBE_FACTOR_FIRST } else { PROBE_FACTOR };
+        let factor = if is_guess {
+            PROBE_FACTOR_FIRST
+        } else if !is_limited && self.limit_bps.is_some() && self.prober.has_failed() {
+            PROBE_FACTOR_NEXT
+        } else {
+            PROBE_FACTOR
+        };
         let rate_bps = (self.estimate_bps * factor).min(self.ceiling_bps() * PROBE_BEYOND);
         Some(self.prober.begin(rate_bps, self.loss.share(), now_us))
     }
@@ -478,14 +493,15 @@ impl Estimator {
     }
 
     fn decide_open(&mut self, elapsed_us: i64, now_us: i64) {
-        if self.delay.queue_us() <= self.threshold_us() {
+        let overflows = self.loss.is_sudden() && self.delay.queue_us() > self.drained_us();
+        if self.delay.queue_us() <= self.threshold_us() && !overflows {
             self.above_since_us = None;
             self.delay.settle(elapsed_us);
             self.grow(elapsed_us, now_us);
             return;
         }
         let since_us = *self.above_since_us.get_or_insert(now_us);
-        if self.queue_grows(TREND_MIN) {
+        if self.queue_grows(TREND_MIN) || overflows {
             self.cut(now_us);
         } else if now_us - since_us >= STANDING_US {
             self.test(now_us);
@@ -506,6 +522,16 @@ impl Estimator {
         self.arrived.between_bps(from_us, BUSY_LEAST_US, BUSY_BURSTS)
     }
 
+    /// What the line carries. The time in which it was busy may have been a lull of ours; but it carries
+    /// no less than what makes the queue grow as it does: offered r, it shows a trend of 1 - 1/r.
+    fn capacity_bps(&self, now_us: i64) -> f64 {
+        let trend = self.delay.trend().unwrap_or(0.0).max(0.0);
+        // What overflows is not carried, and a queue that is full shows no trend.
+        let share = if self.loss.is_sudden() { 0.0 } else { (1.0 - TREND_DOUBT * trend).max(0.0) };
+        let offered_bps = self.sent.over_bps(RATE_WINDOW_US, now_us);
+        self.busy_bps().unwrap_or_else(|| self.arrived_bps()).max(share * offered_bps)
+    }
+
     fn arrived_bps(&self) -> f64 {
         self.arrived.over_bps(RATE_WINDOW_US, self.arrived.last_us().unwrap_or(0))
     }
@@ -519,14 +545,9 @@ impl Estimator {
 
     /// The line is too full.
     fn cut(&mut self, now_us: i64) {
-        let capacity_bps = self.busy_bps().unwrap_or_else(|| self.arrived_bps());
+        let capacity_bps = self.capacity_bps(now_us);
         let before_bps = self.estimate_bps;
-        let mut cut_bps = self.cut_share() * capacity_bps;
-        if !self.queue_grows(TREND_AGAIN) {
-            // Slowly, so nearly all that we send comes through: no reason to do without a picture.
-            cut_bps = cut_bps.max(self.floor_bps());
-        }
-        self.set_estimate(before_bps.min(cut_bps));
+        self.cut_to(capacity_bps);
         self.limit_bps = Some(capacity_bps);
         self.drain(capacity_bps, before_bps, true, now_us);
         if self.raised_at_us.take().is_some_and(|at_us| now_us - at_us < SETBACK_US) {
@@ -539,6 +560,16 @@ impl Estimator {
         self.congested_at_us = Some(now_us);
     }
 
+    fn cut_to(&mut self, capacity_bps: f64) {
+        let mut cut_bps = self.cut_share() * capacity_bps;
+        let is_clear = self.queue_grows(TREND_AGAIN) && self.delay.queue_us() > CLEAR_US;
+        if !is_clear && !self.loss.is_lasting() {
+            // Nearly all that we send comes through: no reason to do without a picture.
+            cut_bps = cut_bps.max(self.floor_bps());
+        }
+        self.set_estimate(self.estimate_bps.min(cut_bps));
+    }
+
     /// The delay is longer and stays so: is it ours?
     fn test(&mut self, now_us: i64) {
         let before_bps = self.estimate_bps;
@@ -548,7 +579,14 @@ impl Estimator {
 
     fn drain(&mut self, capacity_bps: f64, before_bps: f64, grew: bool, now_us: i64) {
         let queue_us = self.delay.queue_us();
-        self.phase = Phase::Draining(Drain { since_us: now_us, capacity_bps, before_bps, queue_us, grew });
+        self.phase = Phase::Draining(Drain {
+            since_us: now_us,
+            capacity_bps,
+            before_bps,
+            queue_us,
+            grew,
+            again: false,
+        });
         self.above_since_us = None;
         self.limited_by = LimitedBy::Delay;
     }
@@ -557,13 +595,17 @@ impl Estimator {
         let queue_us = self.delay.queue_us();
         if newest_us < drain.since_us {
             // What is told of was sent before the cut. It shows better what the line carries.
-            let busy_bps = self.busy_bps().filter(|busy_bps| drain.grew && *busy_bps < drain.capacity_bps);
-            if let Some(capacity_bps) = busy_bps {
-                self.set_estimate(self.estimate_bps.min(self.cut_share() * capacity_bps));
+            let capacity_bps = self.capacity_bps(now_us);
+            if drain.grew && capacity_bps < drain.capacity_bps {
+                self.cut_to(capacity_bps);
                 self.limit_bps = Some(capacity_bps);
                 self.phase = Phase::Draining(Drain { capacity_bps, ..drain });
             }
             return;
+        }
+        if drain.grew {
+            // It may have grown on until the cut came through.
+            self.cut_to(drain.capacity_bps);
         }
         let lasts_us = now_us - drain.since_us;
         if queue_us < self.drained_us() {
@@ -574,6 +616,14 @@ impl Estimator {
         } else if (lasts_us > UNDRAINED_US && queue_us as f64 > drain.queue_us as f64 * UNDRAINED_SHARE)
             || lasts_us > DRAIN_MAX_US
         {
+            if !drain.again {
+                // Who shares the line may just have filled what we left. Once more, and for all to see.
+                let capacity_bps = drain.capacity_bps.min(self.estimate_bps / CUT_SHARE.0);
+                let less_bps = (CUT_SHARE.1 * capacity_bps).max(self.floor_bps());
+                self.set_estimate(less_bps.min(self.estimate_bps));
+                self.phase = Phase::Draining(Drain { since_us: now_us, queue_us, again: true, ..drain });
+                return;
+            }
             self.delay.accept_queue();
             self.reopen(drain);
             if !drain.grew {
@@ -587,6 +637,11 @@ impl Estimator {
         if drain.grew {
             self.raise((drain.capacity_bps * RETURN_SHARE).min(drain.before_bps));
         }
+    }
+
+    /// There is a queue, and it loses packets.
+    fn overflows(&self) -> bool {
+        self.loss.excess() > LOSS_HOLD && self.delay.standing_us() > self.drained_us()
     }
 
     fn drained_us(&self) -> i64 {
@@ -611,10 +666,12 @@ impl Estimator {
         }
         self.limited_by = LimitedBy::Loss;
         let sent_bps = self.sent.over_bps(SENT_WINDOW_US, now_us);
-        if self.delay.queue_us() > self.drained_us() {
+        if self.delay.standing_us() > self.drained_us() {
             // A queue that overflows, though its length is no news.
             let less_bps = self.estimate_bps * (1.0 - excess / 2.0);
-            self.set_estimate(less_bps.max(self.arrived_bps() * RETURN_SHARE).min(self.estimate_bps));
+            let floor_bps = if self.loss.is_lasting() { 0.0 } else { self.floor_bps() };
+            let less_bps = less_bps.max(self.arrived_bps() * RETURN_SHARE).max(floor_bps);
+            self.set_estimate(less_bps.min(self.estimate_bps));
             self.congested_at_us = Some(now_us);
         } else if sent_bps < self.floor_bps() / TRIAL_SHARE {
             self.loss.accept();
@@ -652,8 +709,7 @@ impl Estimator {
 
     /// More than this is of no use to anybody.
     fn ceiling_bps(&self) -> f64 {
-        let useful_bps = self.wishes.map_or(self.config.start_bps, |wishes| wishes.useful_bps);
-        useful_bps.min(self.config.max_bps) as f64
+        self.useful_bps.min(self.config.max_bps) as f64
     }
 
     fn wants_more(&self) -> bool {
@@ -676,10 +732,15 @@ impl Estimator {
                 (self.estimate_bps * (1.0 + GROWTH_BACK * seconds)).min(limit_bps * NEAR.0)
             }
             Some(_) => {
-                self.estimate_bps + GROWTH_NEAR_BPS * (self.estimate_bps / NEAR_BASE_BPS).sqrt() * seconds
+                let step_bps = GROWTH_NEAR_BPS * (self.estimate_bps / NEAR_BASE_BPS).powf(NEAR_EXPONENT);
+                self.estimate_bps
+                    + step_bps.clamp(GROWTH_NEAR_MIN * self.estimate_bps, GROWTH_NEAR_MAX * self.estimate_bps)
+                        * seconds
             }
         };
-        if self.trial.is_none() {
+        if self.overflows() {
+            self.limited_by = LimitedBy::Loss;
+        } else if self.trial.is_none() {
             self.limited_by = LimitedBy::Nothing;
             self.raise(grown_bps.min(arrived_bps * BEYOND_ARRIVED));
         }
@@ -694,3 +755,6 @@ impl Estimator {
         self.estimate_bps = bps.clamp(self.config.min_bps as f64, self.config.max_bps as f64);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,10 @@ const SIGMAS: f64 = 3.0;
 const SAME_SHARE: f64 = 0.6;
 /// The present loss, for those who are told: of about so many packets.
 const SMOOTHED_PACKETS: f64 = 100.0;
+/// The same for an overflow, which is to be seen at once.
+const SUDDEN_PACKETS: f64 = 16.0;
+const SUDDEN_MIN: f64 = 0.15;
+const LASTING_MIN: f64 = 0.1;
 
 /// What the loss of an interval means.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +37,7 @@ pub(super) struct Loss {
     /// What belongs to the path, 0 to 1.
     own: f64,
     smoothed: f64,
+    sudden: f64,
     /// Loss of the last interval that was judged, and how many packets it had.
     last: (f64, u32),
     /// Loss of the interval before, if it was too much.
@@ -44,6 +49,7 @@ impl Loss {
         self.sent += 1;
         self.lost += u32::from(lost);
         self.smoothed += (f64::from(u8::from(lost)) - self.smoothed) / SMOOTHED_PACKETS;
+        self.sudden += (f64::from(u8::from(lost)) - self.sudden) / SUDDEN_PACKETS;
     }
 
     /// One that was said to be lost did come.
@@ -55,6 +61,21 @@ impl Loss {
     /// Share of packets lost lately, 0 to 1.
     pub fn share(&self) -> f64 {
         self.smoothed
+    }
+
+    /// Of the last interval, beyond what belongs to the path.
+    pub fn excess(&self) -> f64 {
+        self.last.0 - self.own
+    }
+
+    /// Of the last hundred packets, more are lost than belongs to the path.
+    pub fn is_lasting(&self) -> bool {
+        self.smoothed - self.own > LASTING_MIN
+    }
+
+    /// Much more is lost at this moment than belongs to the path.
+    pub fn is_sudden(&self) -> bool {
+        self.sudden - self.own > SUDDEN_MIN
     }
 
     /// Of the last interval.

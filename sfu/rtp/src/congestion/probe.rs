@@ -22,6 +22,7 @@ pub struct Probe {
 /// How long a train is: long enough to be told from the jitter of a good path, and short enough that
 /// one of twice of what the path carries makes nothing wait longer than this.
 const DURATION_US: i64 = 40_000;
+
 const PACKETS_MIN: usize = 5;
 /// A train is judged when so much of it came, in percent, or after this time.
 const ARRIVED_PERCENT: u32 = 80;
@@ -31,7 +32,9 @@ const JUDGED_AFTER_US: i64 = 1_000_000;
 const STRETCH_MAX: f64 = 0.12;
 /// Of what a limited train showed, this is believed: it has pushed others aside.
 const LIMITED_SHARE: f64 = 0.93;
+/// It proves something if so many packets came, and this share of what the path does not lose anyhow.
 const ARRIVED_MIN: u32 = 4;
+const CARRIED_SHARE: f64 = 0.75;
 const CLUSTERS_MAX: usize = 4;
 /// After a train that met a limit, the next waits for so long, twice as long each time.
 const WAIT_MIN_US: i64 = 1_000_000;
@@ -41,6 +44,8 @@ const WAIT_MAX_US: i64 = 4_000_000;
 struct Cluster {
     id: ClusterId,
     probe: Probe,
+    /// What the path lost before, 0 to 1.
+    loss: f64,
     begun_us: i64,
     sent: Span,
     arrived: Span,
@@ -99,20 +104,18 @@ pub(super) struct Prober {
     next_id: u32,
     next_at_us: i64,
     wait_us: i64,
+    /// The last one met a limit, or was lost.
+    failed: bool,
 }
 
 impl Prober {
     pub fn new() -> Self {
-        Prober { clusters: VecDeque::new(), next_id: 1, next_at_us: 0, wait_us: WAIT_MIN_US }
+        Prober { clusters: VecDeque::new(), next_id: 1, next_at_us: 0, wait_us: WAIT_MIN_US, failed: false }
     }
 
     /// Whether the time for a probe has come.
     pub fn may_begin(&self, now_us: i64) -> bool {
         self.clusters.is_empty() && now_us >= self.next_at_us
-    }
-
-    pub fn next_at_us(&self) -> i64 {
-        self.next_at_us
     }
 
     /// Where much is lost, `loss` of 1, more packets are sent, so that enough come.
@@ -125,6 +128,7 @@ impl Prober {
         self.clusters.push_back(Cluster {
             id,
             probe,
+            loss,
             begun_us: now_us,
             sent: Span::default(),
             arrived: Span::default(),
@@ -165,11 +169,17 @@ impl Prober {
         }
         let cluster = self.clusters.pop_front()?;
         let proof = cluster.proof();
+        self.failed = proof.is_none_or(|proof| proof.limited);
         match proof {
             Some(Proof { limited: false, .. }) => self.wait_us = WAIT_MIN_US,
             Some(Proof { limited: true, .. }) | None => self.wait(now_us),
         }
         proof
+    }
+
+    /// Whether the last probe went too far.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// No probe for a while, and for longer each time.
@@ -197,9 +207,9 @@ impl Prober {
 
 impl Cluster {
     fn proof(&self) -> Option<Proof> {
-        if self.arrived.packets < ARRIVED_MIN
-            || self.arrived.packets * 100 < self.sent.packets * (ARRIVED_PERCENT / 2)
-        {
+        // A queue that is full delays no more, and loses what is too much instead.
+        let expected = f64::from(self.sent.packets) * (1.0 - self.loss);
+        if self.arrived.packets < ARRIVED_MIN || f64::from(self.arrived.packets) < CARRIED_SHARE * expected {
             return None;
         }
         // The pacer may begin with what it had saved: no more is believed than was asked for.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use broletto_loadtest::link::{HEADER_BYTES, Link, LinkConfig, Random};
-use broletto_rtp::congestion::{Class, ClusterId, Config, Estimator, Kind, Pacer, PacerConfig, Wishes};
+use broletto_rtp::congestion::{Class, ClusterId, Config, Estimator, Kind, Pacer, PacerConfig};
 use broletto_rtp::feedback::TransportFeedback;
 
 pub const TICK: Duration = Duration::from_millis(1);
@@ -65,6 +65,7 @@ struct Packet {
 #[derive(Debug, Clone, Default)]
 pub struct Sample {
     pub estimate_bps: u64,
+    pub sent_bytes: u64,
     pub arrived_bytes: u64,
     pub delays: Vec<Duration>,
     pub audio_lost: u64,
@@ -125,7 +126,7 @@ impl Flow {
         }
     }
 
-    fn allocate(&mut self, at: Duration, now: Instant) {
+    fn allocate(&mut self, at: Duration) {
         let estimate_bps = self.estimator.estimate_bps();
         if at < self.next_allocation && estimate_bps >= self.allocated_at_bps {
             return;
@@ -133,7 +134,7 @@ impl Flow {
         self.next_allocation = at + ms(200);
         self.allocated_at_bps = estimate_bps;
         let before = self.step;
-        let wishes = match self.source {
+        let useful_bps = match self.source {
             Source::Ladder => {
                 let fits =
                     |step: usize, percent: u64| LADDER_BPS[step] + AUDIO_BPS <= estimate_bps * percent / 100;
@@ -143,17 +144,13 @@ impl Flow {
                 while self.step < 2 && fits(self.step + 1, 85) {
                     self.step += 1;
                 }
-                let useful_bps = (LADDER_BPS[2] + AUDIO_BPS) * 130 / 100;
-                Wishes { allocated_bps: LADDER_BPS[self.step] + AUDIO_BPS, useful_bps }
+                (LADDER_BPS[2] + AUDIO_BPS) * 130 / 100
             }
-            Source::Elastic(most_bps) => Wishes { allocated_bps: estimate_bps, useful_bps: most_bps },
-            Source::Small => Wishes {
-                allocated_bps: LADDER_BPS[0] + AUDIO_BPS,
-                useful_bps: (LADDER_BPS[0] + AUDIO_BPS) * 130 / 100,
-            },
+            Source::Elastic(most_bps) => most_bps,
+            Source::Small => (LADDER_BPS[0] + AUDIO_BPS) * 130 / 100,
         };
         self.key_frame |= self.step != before;
-        self.estimator.set_wishes(wishes, now);
+        self.estimator.set_useful(useful_bps);
     }
 
     fn produce(&mut self, at: Duration, now: Instant) {
@@ -219,6 +216,9 @@ impl Flow {
         let number = self.sent.len() as u64;
         self.sent.push((at, packet.kind == Kind::Audio));
         self.came.push(None);
+        if let Some(sample) = self.samples.last_mut() {
+            sample.sent_bytes += packet.bytes as u64;
+        }
         // Numbers begin just before the wrap of their short form.
         self.estimator.note_sent(number + 65_000, packet.bytes, packet.kind, cluster, now);
         let mut bytes = vec![index];
@@ -304,6 +304,11 @@ impl Flow {
 
     pub fn arrived_bps(&self, from: Duration, to: Duration) -> u64 {
         let bytes: u64 = self.of(from, to).iter().map(|sample| sample.arrived_bytes).sum();
+        (bytes as f64 * 8.0 / (to - from).as_secs_f64()) as u64
+    }
+
+    pub fn sent_bps(&self, from: Duration, to: Duration) -> u64 {
+        let bytes: u64 = self.of(from, to).iter().map(|sample| sample.sent_bytes).sum();
         (bytes as f64 * 8.0 / (to - from).as_secs_f64()) as u64
     }
 
@@ -448,7 +453,7 @@ impl World {
                 if flow.estimator.poll_timeout().is_some_and(|due| due <= now) {
                     flow.estimator.handle_timeout(now);
                 }
-                flow.allocate(self.at, now);
+                flow.allocate(self.at);
                 flow.produce(self.at, now);
                 flow.send(index as u8, self.at, now, &mut self.link);
             }
