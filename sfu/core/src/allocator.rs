@@ -93,16 +93,6 @@ pub struct Allocation {
     pub allocated_bps: u64,
     /// What everything that was wished for would take.
     pub desired_bps: u64,
-    /// What all the sources would take at their largest: more is of no use, whatever the tiles become.
-    pub useful_bps: u64,
-}
-
-impl Allocation {
-    /// How far it is worth probing. A probe below the estimate lowers it, so what is known to be
-    /// there is kept as long as a larger tile could use it.
-    pub fn probe_bps(&self, estimate_bps: Option<u64>) -> u64 {
-        self.desired_bps.max(self.useful_bps.min(estimate_bps.unwrap_or(0)))
-    }
 }
 
 /// Demands of one kind come in the order of their importance.
@@ -138,13 +128,11 @@ pub fn allocate(estimate_bps: Option<u64>, demands: &[Demand<'_>]) -> Allocation
     }
 
     let desired_bps: u64 = allotments.iter().map(Allotment::desired_bps).sum();
-    let useful_bps: u64 = demands.iter().map(useful_bps).sum();
     Allocation {
         targets: allotments.iter().map(Allotment::layer).collect(),
         limited: allotments.iter().map(|allotment| allotment.height < allotment.steps.len()).collect(),
         allocated_bps: budget.taken_bps,
         desired_bps: desired_bps * DESIRED_PERCENT / 100,
-        useful_bps: useful_bps * DESIRED_PERCENT / 100,
     }
 }
 
@@ -261,11 +249,6 @@ fn audio_steps(demand: &Demand<'_>) -> Vec<Step> {
         bitrate_bps: encoding.bitrate_bps.unwrap_or(AUDIO_BPS).max(AUDIO_BPS_MIN),
     });
     step.into_iter().collect()
-}
-
-/// What a demand would take if its tile were as large as can be.
-fn useful_bps(demand: &Demand<'_>) -> u64 {
-    Allotment::new(&Demand { tile: None, ..*demand }).desired_bps()
 }
 
 fn video_steps(demand: &Demand<'_>) -> Vec<Step> {
@@ -504,16 +487,6 @@ mod tests {
         let desired = |kbps: u64| allocate(Some(kbps * 1_000), &demands).desired_bps;
         assert_eq!(desired(100), desired(100_000));
         assert_eq!(desired(100), (1_500_000 + 1_000_000 + AUDIO_BPS) * DESIRED_PERCENT / 100);
-    }
-
-    #[test]
-    fn probing_keeps_what_is_known_and_of_use() {
-        let allocation = allocate(Some(3_000_000), &[camera(320)]);
-        let [small, whole] = [150_000, 1_500_000].map(|bps: u64| bps * DESIRED_PERCENT / 100);
-        assert_eq!((allocation.desired_bps, allocation.useful_bps), (small, whole));
-        assert_eq!(allocation.probe_bps(None), small);
-        assert_eq!(allocation.probe_bps(Some(1_000_000)), 1_000_000);
-        assert_eq!(allocation.probe_bps(Some(3_000_000)), whole);
     }
 
     fn any_demand() -> impl Strategy<Value = (Content, u16, Option<u8>, u8)> {
