@@ -224,7 +224,7 @@ impl WorkerMetrics {
     }
 }
 
-const DROPS: usize = 12;
+const DROPS: usize = 14;
 
 /// What a worker drops, by the label it has here.
 fn drops(dropped: &Dropped) -> [(&'static str, u64); DROPS] {
@@ -236,6 +236,8 @@ fn drops(dropped: &Dropped) -> [(&'static str, u64); DROPS] {
         address_refused,
         ssrc_refused,
         rtp_refused,
+        rtcp_refused,
+        not_ours,
         malformed,
         paused,
         payload_malformed,
@@ -250,6 +252,8 @@ fn drops(dropped: &Dropped) -> [(&'static str, u64); DROPS] {
         ("address_refused", address_refused),
         ("ssrc_refused", ssrc_refused),
         ("rtp_refused", rtp_refused),
+        ("rtcp_refused", rtcp_refused),
+        ("not_ours", not_ours),
         ("malformed", malformed),
         ("paused", paused),
         ("payload_malformed", payload_malformed),
