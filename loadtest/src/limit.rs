@@ -321,14 +321,16 @@ impl Sealers {
         }
     }
 
-    /// Writes headers and seals the payload behind them.
+    /// Writes headers, and the payload behind them, and seals.
     fn seal(&mut self, batch: &mut Batch<'_>) {
         for (receiver, datagram) in batch.datagrams() {
             self.sequence_number += 1;
             datagram[..12].copy_from_slice(&header(self.sequence_number));
             datagram[12..HEADER_BYTES].copy_from_slice(&[0xbe, 0xde, 0, 2, 0x11, 0, 0, 0x22, 0, 0, 0, 0]);
+            let plain_length = HEADER_BYTES + self.payload.len();
+            datagram[HEADER_BYTES..plain_length].copy_from_slice(&self.payload);
             self.streams[receiver]
-                .seal_rtp_from(datagram, HEADER_BYTES, &self.payload, self.sequence_number)
+                .seal_rtp(datagram, HEADER_BYTES, plain_length, self.sequence_number)
                 .expect("numbers grow, and a datagram has room");
         }
     }

@@ -2,9 +2,12 @@
 //! out a second time for a packet.
 //!
 //! Callers have checked lengths, and never seal twice with one nonce.
+//!
+//! GCM is ring's, whose code for processors with wide AES but without AVX-512 takes two thirds of
+//! the time that AWS-LC's takes.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::constant_time;
+use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::raw::{CounterKey, HmacSha1};
 use super::{ENCRYPTED, RTCP_HEADER_BYTES};
@@ -52,42 +55,10 @@ impl Cipher {
         match self {
             Cipher::Gcm(cipher) => {
                 let (header, payload) = body.split_at_mut(header_length);
-                let sealed = cipher.key.seal_in_place_separate_tag(
-                    cipher.nonce(ssrc, index),
-                    Aad::from(header),
-                    payload,
-                );
-                tag.copy_from_slice(sealed.expect("a packet is short").as_ref());
+                tag.copy_from_slice(&cipher.seal(ssrc, index, header, payload));
             }
             Cipher::CounterMode(cipher) => {
                 cipher.key.apply(cipher.block(ssrc, index), &mut body[header_length..]);
-                tag.copy_from_slice(&cipher.authentication.tag(body, &roc(index))[..cipher.tag_bytes]);
-            }
-        }
-    }
-
-    /// As [`Cipher::seal_rtp`], with the payload taken from elsewhere: `packet` is the header, and
-    /// room for payload and tag.
-    pub(super) fn seal_rtp_from(
-        &self,
-        ssrc: u32,
-        index: u64,
-        packet: &mut [u8],
-        header_length: usize,
-        payload: &[u8],
-    ) {
-        let (body, tag) = packet.split_at_mut(packet.len() - self.tag_bytes());
-        let (header, out) = body.split_at_mut(header_length);
-        match self {
-            Cipher::Gcm(cipher) => {
-                let nonce = cipher.nonce(ssrc, index);
-                cipher
-                    .key
-                    .seal_out_of_place_scatter(nonce, Aad::from(header), payload, out, &[], tag)
-                    .expect("a packet is short");
-            }
-            Cipher::CounterMode(cipher) => {
-                cipher.key.apply_to(cipher.block(ssrc, index), payload, out);
                 tag.copy_from_slice(&cipher.authentication.tag(body, &roc(index))[..cipher.tag_bytes]);
             }
         }
@@ -107,13 +78,7 @@ impl Cipher {
         let (header, sealed) = body.split_at(header_length);
         let (out_header, out_payload) = out.split_at_mut(header_length);
         match self {
-            Cipher::Gcm(cipher) => {
-                let nonce = cipher.nonce(ssrc, index);
-                cipher
-                    .key
-                    .open_separate_gather(nonce, Aad::from(header), sealed, tag, out_payload)
-                    .map_err(|_| Forged)?;
-            }
+            Cipher::Gcm(cipher) => cipher.open(ssrc, index, header, sealed, tag, out_payload)?,
             Cipher::CounterMode(cipher) => {
                 cipher.check(body, &roc(index), tag)?;
                 cipher.key.apply_to(cipher.block(ssrc, index), sealed, out_payload);
@@ -134,10 +99,8 @@ impl Cipher {
         match self {
             Cipher::Gcm(cipher) => {
                 let (header, payload) = buffer.split_at_mut(RTCP_HEADER_BYTES);
-                let nonce = cipher.nonce(ssrc, index.into());
-                let aad = Aad::from(Gcm::rtcp_aad(header, trailer));
-                let tag = cipher.key.seal_in_place_separate_tag(nonce, aad, payload);
-                buffer.extend_from_slice(tag.expect("a packet is short").as_ref());
+                let tag = cipher.seal(ssrc, index.into(), &Gcm::rtcp_aad(header, trailer), payload);
+                buffer.extend_from_slice(&tag);
                 buffer.extend_from_slice(&trailer);
             }
             Cipher::CounterMode(cipher) => {
@@ -171,9 +134,8 @@ impl Cipher {
         match self {
             Cipher::Gcm(cipher) => {
                 let tag = &packet[packet.len() - 4 - Gcm::TAG_BYTES..packet.len() - 4];
-                let nonce = cipher.nonce(ssrc, index.into());
-                let aad = Aad::from(Gcm::rtcp_aad(header, self.rtcp_trailer(packet)));
-                cipher.key.open_separate_gather(nonce, aad, sealed, tag, out_payload).map_err(|_| Forged)?;
+                let aad = Gcm::rtcp_aad(header, self.rtcp_trailer(packet));
+                cipher.open(ssrc, index.into(), &aad, sealed, tag, out_payload)?;
             }
             Cipher::CounterMode(cipher) => {
                 let (body, tag) = packet.split_at(packet.len() - cipher.tag_bytes);
@@ -206,6 +168,28 @@ impl Gcm {
             *byte ^= salt;
         }
         Nonce::assume_unique_for_key(nonce)
+    }
+
+    /// Encrypts `payload` and returns the tag.
+    fn seal(&self, ssrc: u32, index: u64, aad: &[u8], payload: &mut [u8]) -> [u8; Gcm::TAG_BYTES] {
+        let tag = self.key.seal_in_place_separate_tag(self.nonce(ssrc, index), Aad::from(aad), payload);
+        *tag.expect("a packet is short").as_ref().first_chunk().expect("a tag has 16 bytes")
+    }
+
+    /// Writes to `out`, which is as long as `sealed`.
+    fn open(
+        &self,
+        ssrc: u32,
+        index: u64,
+        aad: &[u8],
+        sealed: &[u8],
+        tag: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), Forged> {
+        out.copy_from_slice(sealed);
+        let (nonce, tag) = (self.nonce(ssrc, index), tag.try_into().map_err(|_| Forged)?);
+        let opened = self.key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, out, 0..);
+        opened.map(drop).map_err(|_| Forged)
     }
 
     /// RFC 7714 section 9.2.

@@ -159,20 +159,6 @@ impl StreamSealer {
         Ok(packet.len())
     }
 
-    /// As [`StreamSealer::seal_rtp`], with the header at the start of `out` and the payload
-    /// elsewhere, which spares a copy of it.
-    pub fn seal_rtp_from(
-        &mut self,
-        out: &mut [u8],
-        header_length: usize,
-        payload: &[u8],
-        sequence_number: u64,
-    ) -> Result<usize, SealError> {
-        let packet = self.claim(out, header_length, header_length + payload.len(), sequence_number)?;
-        self.cipher.seal_rtp_from(self.ssrc, sequence_number, packet, header_length, payload);
-        Ok(packet.len())
-    }
-
     /// Checks everything and uses the number up. Returns the part of `out` that the packet fills.
     fn claim<'a>(
         &mut self,

@@ -117,11 +117,6 @@ fn gcm_is_that_of_rfc_7714() {
         let mut opened = vec![0; plain.len()];
         cipher.open_rtp(0x5501_a0b2, 0xf17b, &packet, HEADER_BYTES, &mut opened).unwrap();
         assert_eq!(opened, plain);
-
-        let mut elsewhere = hex(RTP_HEADER);
-        elsewhere.resize(packet.len(), 0);
-        cipher.seal_rtp_from(0x5501_a0b2, 0xf17b, &mut elsewhere, HEADER_BYTES, &plain[HEADER_BYTES..]);
-        assert_eq!(elsewhere, packet);
     }
 }
 
