@@ -1,7 +1,9 @@
 //! What a packet costs at least on this machine: sending it, sealing it, and both.
 //!
 //! All figures are processor time of one thread as the kernel accounts it, over loopback, without
-//! an SFU in between. What an SFU needs is told as a ratio to them, measured in the same run.
+//! an SFU in between. Nobody reads what is sent, and the kernel drops it at the socket of the
+//! receiver: a receiver on another machine costs the sender nothing either. What an SFU needs is
+//! told as a ratio to these figures, measured in the same run.
 
 mod loopback;
 
@@ -29,7 +31,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { packet_bytes: 1_200, packets: 8_192, rounds: 25, without_gso: false }
+        Options { packet_bytes: 1_200, packets: BLOCK, rounds: 200, without_gso: false }
     }
 }
 
@@ -166,8 +168,8 @@ impl fmt::Display for Limits {
 /// Measures on the calling thread, which it keeps busy for some seconds.
 ///
 /// # Errors
-/// When sockets on loopback cannot be had, when loopback loses packets, and for a length of
-/// packets that is not within [`PACKET_BYTES`].
+/// When sockets on loopback cannot be had or do not send, and for a length of packets that is not
+/// within [`PACKET_BYTES`].
 pub fn measure(options: &Options) -> io::Result<Limits> {
     let Options { packet_bytes, packets, rounds, .. } = *options;
     if !PACKET_BYTES.contains(&packet_bytes) {
@@ -175,6 +177,7 @@ pub fn measure(options: &Options) -> io::Result<Limits> {
     }
     let loopback = Loopback::new()?;
     let gso_missing = gso_missing(&loopback, options)?;
+    loopback.stop_receiving()?;
     let sizes: &[usize] = if gso_missing.is_none() { &GSO_SEGMENTS } else { &[] };
     let combined_segments = if gso_missing.is_none() { COMBINED_SEGMENTS } else { 1 };
     let batch = |segments| Batch::new(&loopback, packet_bytes, segments);
@@ -220,8 +223,7 @@ pub fn measure(options: &Options) -> io::Result<Limits> {
 }
 
 const GSO_SEGMENTS: [usize; 4] = [2, 4, 8, 16];
-/// Packets between two looks at the clock, which cost as much as a packet. They all find room at
-/// the receivers.
+/// Packets between two looks at the clock, which cost as much as a packet.
 const BLOCK: usize = 8 * BATCH;
 
 fn gso_missing(loopback: &Loopback, options: &Options) -> io::Result<Option<String>> {
@@ -274,10 +276,6 @@ impl<'a> Measured<'a> {
                 }
             }
             busy_ns += thread_busy_ns()? - before;
-            let (expected, arrived) = (if self.way == Way::None { 0 } else { BLOCK }, loopback.drain()?);
-            if arrived != expected {
-                return Err(io::Error::other(format!("{arrived} of {expected} packets arrived")));
-            }
         }
         if counts {
             self.rounds_ns.push(busy_ns as f64 / (blocks * BLOCK) as f64);
