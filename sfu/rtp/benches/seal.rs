@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use broletto_rtp::srtp::{MasterKey, Opener, Profile, Sealer};
+use broletto_rtp::srtp::{MasterKey, Opener, Profile, Sealer, Unsealed};
 
 const HEADER_BYTES: usize = 24;
 const PAYLOAD_BYTES: usize = 1_160;
@@ -34,6 +34,23 @@ fn copy_and_seal(bencher: divan::Bencher, profile: Profile) {
         write_header(&mut out, number);
         out[HEADER_BYTES..HEADER_BYTES + PAYLOAD_BYTES].copy_from_slice(black_box(&payload));
         stream.seal_rtp(&mut out, HEADER_BYTES, HEADER_BYTES + PAYLOAD_BYTES, number)
+    });
+}
+
+/// Eight packets.
+#[divan::bench(args = PROFILES)]
+fn copy_and_seal_a_group(bencher: divan::Bencher, profile: Profile) {
+    let mut stream = Sealer::new(key(profile)).stream(SSRC).expect("nobody has it");
+    let (payload, mut slab, mut number) = ([5; PAYLOAD_BYTES], vec![0; 8 * ROOM], 0);
+    bencher.counter(divan::counter::ItemsCount::new(8u32)).bench_local(|| {
+        let group = slab.chunks_exact_mut(ROOM).map(|out| {
+            number += 1;
+            write_header(out, number);
+            out[HEADER_BYTES..HEADER_BYTES + PAYLOAD_BYTES].copy_from_slice(black_box(&payload));
+            let plain_length = HEADER_BYTES + PAYLOAD_BYTES;
+            Unsealed { out, header_length: HEADER_BYTES, plain_length, sequence_number: number }
+        });
+        stream.seal_rtp_group(group)
     });
 }
 

@@ -14,7 +14,15 @@ use super::{ENCRYPTED, RTCP_HEADER_BYTES};
 
 pub(super) enum Cipher {
     Gcm(Gcm),
-    CounterMode(Box<CounterMode>),
+    CounterMode(CounterMode),
+}
+
+/// A packet of RTP that nobody else seals under its index.
+pub(super) struct Claimed<'a> {
+    /// Header, payload and room for the tag.
+    pub out: &'a mut [u8],
+    pub header_length: usize,
+    pub index: u64,
 }
 
 /// A tag is wrong.
@@ -34,12 +42,12 @@ impl Cipher {
         authentication_key: &[u8; 20],
         tag_bytes: usize,
     ) -> Self {
-        Cipher::CounterMode(Box::new(CounterMode {
+        Cipher::CounterMode(CounterMode {
             key: CounterKey::new(key.try_into().expect("the length is the profile's")),
             salt,
             authentication: HmacSha1::new(authentication_key),
             tag_bytes,
-        }))
+        })
     }
 
     pub(super) fn tag_bytes(&self) -> usize {
@@ -49,9 +57,9 @@ impl Cipher {
         }
     }
 
-    /// `packet` is header, payload and room for the tag.
-    pub(super) fn seal_rtp(&self, ssrc: u32, index: u64, packet: &mut [u8], header_length: usize) {
-        let (body, tag) = packet.split_at_mut(packet.len() - self.tag_bytes());
+    pub(super) fn seal_rtp(&self, ssrc: u32, packet: Claimed<'_>) {
+        let Claimed { out, header_length, index } = packet;
+        let (body, tag) = out.split_at_mut(out.len() - self.tag_bytes());
         match self {
             Cipher::Gcm(cipher) => {
                 let (header, payload) = body.split_at_mut(header_length);
@@ -62,6 +70,30 @@ impl Cipher {
                 tag.copy_from_slice(&cipher.authentication.tag(body, &roc(index))[..cipher.tag_bytes]);
             }
         }
+    }
+
+    /// Whether two packets together cost less than twice one.
+    pub(super) fn takes_pairs(&self) -> bool {
+        match self {
+            Cipher::Gcm(_) => false,
+            Cipher::CounterMode(cipher) => cipher.authentication.takes_pairs(),
+        }
+    }
+
+    /// As [`Cipher::seal_rtp`], for two packets of one length.
+    pub(super) fn seal_rtp_pair(&self, ssrc: u32, packets: [Claimed<'_>; 2]) {
+        let Cipher::CounterMode(cipher) = self else {
+            return packets.into_iter().for_each(|packet| self.seal_rtp(ssrc, packet));
+        };
+        let indices = packets.each_ref().map(|packet| packet.index);
+        let [first, second] = packets.map(|Claimed { out, header_length, index }| {
+            let (body, tag) = out.split_at_mut(out.len() - cipher.tag_bytes);
+            cipher.key.apply(cipher.block(ssrc, index), &mut body[header_length..]);
+            (body, tag)
+        });
+        let tags = cipher.authentication.tag_pair([first.0, second.0], indices.map(roc));
+        first.1.copy_from_slice(&tags[0][..cipher.tag_bytes]);
+        second.1.copy_from_slice(&tags[1][..cipher.tag_bytes]);
     }
 
     /// Writes header and payload to `out`, which is as long as them. What it holds after an error
