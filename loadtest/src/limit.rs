@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 
-use broletto_rtp::srtp::{MasterKey, Profile, Sealer, StreamSealer};
+use broletto_rtp::srtp::{MasterKey, Profile, Sealer, StreamSealer, Unsealed};
 use serde::Serialize;
 
 use loopback::{BATCH, Batch, Loopback, RECEIVERS};
@@ -290,14 +290,15 @@ impl<'a> Measured<'a> {
     }
 }
 
-/// A stream with keys of its own for each receiver, all of one payload.
+/// A stream with keys of its own for each receiver, all of one packet.
 struct Sealers {
     streams: Vec<StreamSealer>,
-    payload: Vec<u8>,
+    /// Header and payload.
+    packet: Vec<u8>,
     sequence_number: u64,
 }
 
-/// With an extension of three words, as a forwarded packet has.
+/// As long as a forwarded packet's.
 const HEADER_BYTES: usize = 24;
 const SSRC: u32 = 0x5eed_cafe;
 
@@ -312,35 +313,29 @@ impl Sealers {
             let key = MasterKey::new(profile, &secret).expect("it is as long as the profile says");
             Sealer::new(key).stream(SSRC).expect("nobody else has it")
         };
-        Sealers {
-            streams: (0..RECEIVERS).map(stream).collect(),
-            payload: vec![0x5a; packet_bytes - HEADER_BYTES - profile.rtp_tag_bytes()],
-            sequence_number: 0,
-        }
+        // An extension of three words follows the fixed header (RFC 3550 section 5.3.1).
+        let mut packet = vec![0x90, 96, 0, 0, 0, 0, 0, 0];
+        packet.extend(SSRC.to_be_bytes());
+        packet.extend([0xbe, 0xde, 0, 2, 0x11, 0, 0, 0x22, 0, 0, 0, 0]);
+        assert_eq!(packet.len(), HEADER_BYTES);
+        packet.resize(packet_bytes - profile.rtp_tag_bytes(), 0x5a);
+        Sealers { streams: (0..RECEIVERS).map(stream).collect(), packet, sequence_number: 0 }
     }
 
-    /// Writes headers, and the payload behind them, and seals.
+    /// Writes header and payload of each packet, and seals them.
     fn seal(&mut self, batch: &mut Batch<'_>) {
-        for (receiver, datagram) in batch.datagrams() {
-            self.sequence_number += 1;
-            datagram[..12].copy_from_slice(&header(self.sequence_number));
-            datagram[12..HEADER_BYTES].copy_from_slice(&[0xbe, 0xde, 0, 2, 0x11, 0, 0, 0x22, 0, 0, 0, 0]);
-            let plain_length = HEADER_BYTES + self.payload.len();
-            datagram[HEADER_BYTES..plain_length].copy_from_slice(&self.payload);
-            self.streams[receiver]
-                .seal_rtp(datagram, HEADER_BYTES, plain_length, self.sequence_number)
-                .expect("numbers grow, and a datagram has room");
+        let Sealers { streams, packet, sequence_number } = self;
+        let (datagram_bytes, plain_length) = (batch.datagram_bytes(), packet.len());
+        for (receiver, message) in batch.messages() {
+            let group = message.chunks_exact_mut(datagram_bytes).map(|out| {
+                *sequence_number += 1;
+                out[..plain_length].copy_from_slice(packet);
+                out[2..4].copy_from_slice(&(*sequence_number as u16).to_be_bytes());
+                Unsealed { out, header_length: HEADER_BYTES, plain_length, sequence_number: *sequence_number }
+            });
+            streams[receiver].seal_rtp_group(group).expect("numbers grow, and a datagram has room");
         }
     }
-}
-
-/// RFC 3550 section 5.1, with an extension.
-fn header(sequence_number: u64) -> [u8; 12] {
-    let mut header = [0; 12];
-    header[..2].copy_from_slice(&[0x90, 96]);
-    header[2..4].copy_from_slice(&(sequence_number as u16).to_be_bytes());
-    header[8..].copy_from_slice(&SSRC.to_be_bytes());
-    header
 }
 
 /// Processor time of this thread.

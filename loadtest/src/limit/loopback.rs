@@ -141,11 +141,11 @@ impl<'a> Batch<'a> {
         Batch { loopback, datagram_bytes, slab, parts, headers, receiver: 0, _control: control }
     }
 
-    /// Each datagram, with the receiver that its message goes to.
-    pub(super) fn datagrams(&mut self) -> impl Iterator<Item = (usize, &mut [u8])> {
-        let segments = self.slab.len() / self.datagram_bytes / self.parts.len();
-        let (first, datagrams) = (self.receiver, self.slab.chunks_exact_mut(self.datagram_bytes));
-        datagrams.enumerate().map(move |(index, datagram)| ((first + index / segments) % RECEIVERS, datagram))
+    /// Each message, with the receiver that it goes to next.
+    pub(super) fn messages(&mut self) -> impl Iterator<Item = (usize, &mut [u8])> {
+        let (first, message_bytes) = (self.receiver, self.slab.len() / self.parts.len());
+        let messages = self.slab.chunks_exact_mut(message_bytes).enumerate();
+        messages.map(move |(index, message)| ((first + index) % RECEIVERS, message))
     }
 
     pub(super) fn datagram_bytes(&self) -> usize {

@@ -33,7 +33,9 @@ impl Cipher {
     pub(super) fn gcm(key: &[u8], salt: [u8; 12]) -> Self {
         let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
         let key = UnboundKey::new(algorithm, key).expect("the length is the profile's");
-        Cipher::Gcm(Gcm { key: LessSafeKey::new(key), salt })
+        let mut wide = [0; 16];
+        wide[4..].copy_from_slice(&salt);
+        Cipher::Gcm(Gcm { key: LessSafeKey::new(key), salt: u128::from_be_bytes(wide) })
     }
 
     pub(super) fn counter_mode(
@@ -42,9 +44,11 @@ impl Cipher {
         authentication_key: &[u8; 20],
         tag_bytes: usize,
     ) -> Self {
+        let mut wide = [0; 16];
+        wide[..14].copy_from_slice(&salt);
         Cipher::CounterMode(CounterMode {
             key: CounterKey::new(key.try_into().expect("the length is the profile's")),
-            salt,
+            salt: u128::from_be_bytes(wide),
             authentication: HmacSha1::new(authentication_key),
             tag_bytes,
         })
@@ -182,7 +186,8 @@ impl Cipher {
 
 pub(super) struct Gcm {
     key: LessSafeKey,
-    salt: [u8; 12],
+    /// In the lowest 96 bits.
+    salt: u128,
 }
 
 impl Gcm {
@@ -194,11 +199,8 @@ impl Gcm {
     /// |0|0|  SSRC  | index, 48 bits |  xor salt
     /// ```
     fn nonce(&self, ssrc: u32, index: u64) -> Nonce {
-        let value = (u128::from(ssrc) << 48) | u128::from(index);
-        let mut nonce: [u8; 12] = *value.to_be_bytes().last_chunk().expect("12 of 16 bytes");
-        for (byte, salt) in nonce.iter_mut().zip(self.salt) {
-            *byte ^= salt;
-        }
+        let nonce = self.salt ^ (u128::from(ssrc) << 48) ^ u128::from(index);
+        let [_, _, _, _, nonce @ ..] = nonce.to_be_bytes();
         Nonce::assume_unique_for_key(nonce)
     }
 
@@ -235,7 +237,8 @@ impl Gcm {
 
 pub(super) struct CounterMode {
     key: CounterKey,
-    salt: [u8; 14],
+    /// In the highest 112 bits.
+    salt: u128,
     authentication: HmacSha1,
     tag_bytes: usize,
 }
@@ -247,11 +250,7 @@ impl CounterMode {
     /// |0|0|0|0|  SSRC  | index, 48 bits |0|0|  xor salt
     /// ```
     fn block(&self, ssrc: u32, index: u64) -> [u8; 16] {
-        let mut block = ((u128::from(ssrc) << 64) | (u128::from(index) << 16)).to_be_bytes();
-        for (byte, salt) in block.iter_mut().zip(self.salt) {
-            *byte ^= salt;
-        }
-        block
+        (self.salt ^ (u128::from(ssrc) << 64) ^ (u128::from(index) << 16)).to_be_bytes()
     }
 
     /// `after` is the roll-over counter of RTP (RFC 3711 section 4.2).

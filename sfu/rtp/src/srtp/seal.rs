@@ -179,10 +179,16 @@ impl StreamSealer {
         &mut self,
         packets: impl IntoIterator<Item = Unsealed<'a>>,
     ) -> Result<(), SealError> {
+        if !self.cipher.takes_pairs() {
+            return packets.into_iter().try_for_each(|packet| {
+                let packet = self.claim(packet)?;
+                self.cipher.seal_rtp(self.ssrc, packet);
+                Ok(())
+            });
+        }
         let mut packets = packets.into_iter().peekable();
         while let Some(first) = packets.next() {
-            let fits = |second: &Unsealed<'_>| second.plain_length == first.plain_length;
-            let second = if self.cipher.takes_pairs() { packets.next_if(fits) } else { None };
+            let second = packets.next_if(|second| second.plain_length == first.plain_length);
             let first = self.claim(first)?;
             match second.map(|second| self.claim(second)) {
                 None => self.cipher.seal_rtp(self.ssrc, first),
