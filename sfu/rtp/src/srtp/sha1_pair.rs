@@ -28,6 +28,8 @@ pub(super) fn compress(states: &mut [State; 2], messages: [&[u8]; 2]) {
     unsafe {
         x86_64::compress(states, messages);
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = states;
 }
 
 #[cfg(target_arch = "x86_64")]
