@@ -2,9 +2,12 @@
 
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use broletto_loadtest::limit::{Bounds, Options, measure};
 use broletto_loadtest::link::LinkConfig;
 use broletto_loadtest::relay::{Order, Relay, RelayConfig};
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +28,11 @@ enum Command {
     /// `stats` from its standard input, each answered by a line that begins with `ok` or `error`.
     /// Ends when its standard input does.
     Relay(RelayArguments),
+    /// Measures what a packet costs at least on this machine: sending, sealing, and both.
+    ///
+    /// Run it with nothing beside it, in a network namespace of its own. Exits with 1 when the
+    /// combined costs are above the bounds, which means that the run was disturbed.
+    Limit(LimitArguments),
 }
 
 #[derive(Args)]
@@ -61,11 +69,53 @@ struct RelayArguments {
     seed: u64,
 }
 
-fn main() -> anyhow::Result<()> {
+#[derive(Args)]
+struct LimitArguments {
+    /// Rounds of each measurement, of which the best counts.
+    #[arg(long, default_value_t = Options::default().rounds)]
+    rounds: usize,
+    /// Packets of a round.
+    #[arg(long, default_value_t = Options::default().packets)]
+    packets: usize,
+    /// Length of a packet.
+    #[arg(long, default_value_t = Options::default().packet_bytes)]
+    packet_bytes: usize,
+    /// Does as if the kernel did not split messages.
+    #[arg(long)]
+    without_gso: bool,
+    /// Most that sealing with AES-128-GCM and sending may take, in nanoseconds.
+    #[arg(long, default_value_t = Bounds::default().gcm_ns)]
+    gcm_bound_ns: f64,
+    /// Most that sealing with AES-CM and SHA-1 and sending may take, in nanoseconds.
+    #[arg(long, default_value_t = Bounds::default().cm_ns)]
+    cm_bound_ns: f64,
+    /// Where to write the figures as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match Arguments::parse().command {
-        Command::Relay(arguments) => runtime.block_on(relay(arguments)),
+        Command::Relay(arguments) => runtime.block_on(relay(arguments)).map(|()| ExitCode::SUCCESS),
+        Command::Limit(arguments) => limit(arguments),
     }
+}
+
+fn limit(arguments: LimitArguments) -> anyhow::Result<ExitCode> {
+    let LimitArguments { rounds, packets, packet_bytes, without_gso, gcm_bound_ns, cm_bound_ns, json } =
+        arguments;
+    let limits = measure(&Options { packet_bytes, packets, rounds, without_gso })?;
+    writeln!(std::io::stdout(), "{limits}")?;
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&limits)?;
+        std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    let Err(disturbed) = limits.check(Bounds { gcm_ns: gcm_bound_ns, cm_ns: cm_bound_ns }) else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    writeln!(std::io::stderr(), "{disturbed}")?;
+    Ok(ExitCode::FAILURE)
 }
 
 async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@
 //! ```
 
 use std::cell::RefCell;
+use std::fmt;
 use std::mem;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Instant;
@@ -32,9 +33,10 @@ pub(crate) fn crypto_provider() -> CryptoProvider {
 /// Runs `build`, which makes one [`str0m::Rtc`] with [`crypto_provider`], and returns beside it
 /// what its keys come out of. The provider is one for all sessions, and `build` runs on this thread
 /// to its end, which is how the two find each other.
-pub(crate) fn capture<T>(build: impl FnOnce() -> T) -> (T, SessionKeys) {
-    let cell = Cell::default();
-    EXPECTED.set(Some(cell.clone()));
+pub(crate) fn capture<T>(random: &mut impl RngCore, build: impl FnOnce() -> T) -> (T, SessionKeys) {
+    let (cell, mut stand_in) = (Cell::default(), [0; MATERIAL_BYTES_MAX]);
+    random.fill_bytes(&mut stand_in);
+    EXPECTED.set(Some(Tap { cell: cell.clone(), stand_in }));
     let built = build();
     EXPECTED.take();
     (built, SessionKeys(cell))
@@ -73,6 +75,9 @@ impl SessionKeys {
 /// does, so that the lock is always free.
 type Cell = Arc<Mutex<State>>;
 
+/// Of the profile with the longest keys (RFC 7714 section 12).
+const MATERIAL_BYTES_MAX: usize = 2 * (32 + 12);
+
 #[derive(Debug, Default)]
 enum State {
     #[default]
@@ -82,8 +87,8 @@ enum State {
 }
 
 thread_local! {
-    /// Of the session that is being built on this thread.
-    static EXPECTED: RefCell<Option<Cell>> = const { RefCell::new(None) };
+    /// For the session that is being built on this thread.
+    static EXPECTED: RefCell<Option<Tap>> = const { RefCell::new(None) };
 }
 
 #[derive(Debug)]
@@ -101,10 +106,10 @@ impl DtlsProvider for TappedProvider {
         version: DtlsVersion,
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        let inner = self.0.new_dtls(certificate, now, version, mtu)?;
-        // Outside of `capture` the keys go nowhere.
-        let cell = EXPECTED.take().unwrap_or_default();
-        Ok(Box::new(Tapped { inner, cell }))
+        let Some(tap) = EXPECTED.take() else {
+            return Err(CryptoError::Other("nobody waits for the keys of this session".to_owned()));
+        };
+        Ok(Box::new(Tapped { inner: self.0.new_dtls(certificate, now, version, mtu)?, tap }))
     }
 
     fn is_test(&self) -> bool {
@@ -115,21 +120,30 @@ impl DtlsProvider for TappedProvider {
 #[derive(Debug)]
 struct Tapped {
     inner: Box<dyn DtlsInstance>,
-    cell: Cell,
+    tap: Tap,
 }
 
-impl Tapped {
+struct Tap {
+    cell: Cell,
+    /// What str0m is handed.
+    stand_in: [u8; MATERIAL_BYTES_MAX],
+}
+
+impl Tap {
     /// Keeps the keys and returns what stands in for them. Only the first keys of a session count.
-    fn tap(&self, material: &KeyingMaterial, profile: SrtpProfile) -> KeyingMaterial {
-        let keys =
-            profile_of(profile).and_then(|profile| from_dtls(profile, material, self.inner.is_active()).ok());
+    fn take(&self, material: &KeyingMaterial, profile: SrtpProfile, active: bool) -> KeyingMaterial {
+        let keys = profile_of(profile).and_then(|profile| from_dtls(profile, material, active).ok());
         let mut state = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         if let (State::Awaited, Some((ours, theirs))) = (&*state, keys) {
             *state = State::Ready(DtlsKeys { ours, theirs });
         }
-        let mut stand_in = vec![0; material.len()];
-        rand::rng().fill_bytes(&mut stand_in);
-        KeyingMaterial::new(&stand_in)
+        KeyingMaterial::new(&self.stand_in[..material.len().min(MATERIAL_BYTES_MAX)])
+    }
+}
+
+impl fmt::Debug for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tap").field("cell", &self.cell).finish_non_exhaustive()
     }
 }
 
@@ -147,7 +161,8 @@ impl DtlsInstance for Tapped {
     fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
         match self.inner.poll_output(buffer) {
             DtlsOutput::KeyingMaterial(material, profile) => {
-                DtlsOutput::KeyingMaterial(self.tap(&material, profile), profile)
+                let active = self.inner.is_active();
+                DtlsOutput::KeyingMaterial(self.tap.take(&material, profile, active), profile)
             }
             other => other,
         }
@@ -193,9 +208,15 @@ impl DtlsInstance for Tapped {
 #[cfg(test)]
 mod tests {
     use broletto_rtp::srtp::{Opener, Sealer, TAG_BYTES_MAX};
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
     use str0m::RtcConfig;
 
     use super::*;
+
+    fn random() -> StdRng {
+        StdRng::seed_from_u64(1)
+    }
 
     const HEADER: [u8; 12] = [0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5];
 
@@ -252,8 +273,8 @@ mod tests {
     #[test]
     fn both_sides_take_keys_that_fit_each_other_once() {
         let provider = crypto_provider();
-        let (mut client, client_keys) = capture(|| instance(&provider, true));
-        let (mut server, server_keys) = capture(|| instance(&provider, false));
+        let (mut client, client_keys) = capture(&mut random(), || instance(&provider, true));
+        let (mut server, server_keys) = capture(&mut random(), || instance(&provider, false));
         assert!(client_keys.take().is_none());
         shake_hands(&mut *client, &mut *server);
         let (client, server) = (client_keys.take().unwrap(), server_keys.take().unwrap());
@@ -266,7 +287,7 @@ mod tests {
     #[test]
     fn what_str0m_gets_are_not_the_keys() {
         for client_is_tapped in [false, true] {
-            let (tapped, keys) = capture(|| instance(&crypto_provider(), client_is_tapped));
+            let (tapped, keys) = capture(&mut random(), || instance(&crypto_provider(), client_is_tapped));
             let plain = instance(&from_feature_flags(), !client_is_tapped);
             let (mut client, mut server) = if client_is_tapped { (tapped, plain) } else { (plain, tapped) };
             let [at_client, at_server] = shake_hands(&mut *client, &mut *server);
@@ -287,11 +308,18 @@ mod tests {
     }
 
     #[test]
+    fn a_session_whose_keys_nobody_takes_is_refused() {
+        let (provider, now) = (crypto_provider(), Instant::now());
+        let certificate = provider.dtls_provider.generate_certificate().unwrap();
+        provider.dtls_provider.new_dtls(&certificate, now, DtlsVersion::Dtls12, None).unwrap_err();
+    }
+
+    #[test]
     fn each_session_has_keys_of_its_own() {
         let provider = Arc::new(crypto_provider());
         let rtc = || RtcConfig::new().set_crypto_provider(provider.clone()).build(Instant::now());
-        let (_first, first_keys) = capture(rtc);
-        let (_second, second_keys) = capture(rtc);
+        let (_first, first_keys) = capture(&mut random(), rtc);
+        let (_second, second_keys) = capture(&mut random(), rtc);
         assert!(!Arc::ptr_eq(&first_keys.0, &second_keys.0));
         // The other owner of the cell is str0m's DTLS.
         assert_eq!((Arc::strong_count(&first_keys.0), Arc::strong_count(&second_keys.0)), (2, 2));

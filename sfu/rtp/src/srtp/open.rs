@@ -88,7 +88,7 @@ impl Opener {
         header_length: usize,
         out: &mut [u8],
     ) -> Result<Opened, OpenError> {
-        let needed = header_length.max(RTP_HEADER_BYTES) + self.rtp.tag_bytes();
+        let needed = header_length.max(RTP_HEADER_BYTES).saturating_add(self.rtp.tag_bytes());
         let too_short = OpenError::TooShort { needed, length: datagram.len() };
         if datagram.len() < needed || header_length < RTP_HEADER_BYTES {
             return Err(too_short);
