@@ -9,16 +9,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use broletto_control::{
-    CloseReason, Notification, ProducerId, RouterConfig, RouterId, SpeakerLevel, TransportId,
-    TransportState,
+    CloseReason, Notification, ProducerId, RouterConfig, RouterId, SpeakerLevel, TransportId, TransportState,
 };
 use rand::rngs::StdRng;
 use str0m::media::Mid;
 
 use crate::allocator::{self, Demand};
+use crate::buffer::Buffers;
 use crate::consumer::Packet;
 use crate::demux::{Demux, Kind, SessionKey};
-use crate::buffer::Buffers;
 use crate::io::Received;
 use crate::key_frame::Reason;
 use crate::outbox::Outbox;

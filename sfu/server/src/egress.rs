@@ -175,9 +175,8 @@ fn skip(
     messages: usize,
     grouped: impl Fn(usize) -> bool,
 ) -> Position {
-    (0..messages).fold(from, |at, _| {
-        message_at(transmits, at, grouped(at.transmit)).map_or(at, |(_, after)| after)
-    })
+    (0..messages)
+        .fold(from, |at, _| message_at(transmits, at, grouped(at.transmit)).map_or(at, |(_, after)| after))
 }
 
 impl AsRawFd for Egress {

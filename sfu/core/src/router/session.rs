@@ -63,7 +63,8 @@ impl Router {
             answer
         } else {
             let video_codecs = &self.config.video_codecs;
-            let mut transport = WebRtc::new(id, fresh.clone(), video_codecs, cx.environment, cx.now);
+            let mut transport =
+                WebRtc::new(id, fresh.clone(), video_codecs, cx.environment, cx.random, cx.now);
             transport.media_time.0 = Duration::from_millis(cx.random.random_range(0..MEDIA_TIME_MS_MAX));
             let answer = transport.negotiate(&offer, producers, video_codecs, fresh)?;
             self.transports.insert(transport);

@@ -187,7 +187,9 @@ fn rids(lines: &[&str]) -> Result<Vec<String>, String> {
 fn ssrcs(lines: &[&str]) -> Vec<(u32, bool)> {
     let repairs: HashSet<u32> = lines
         .iter()
-        .filter_map(|line| line.strip_prefix("a=ssrc-group:FID ")?.split_ascii_whitespace().nth(1)?.parse().ok())
+        .filter_map(|line| {
+            line.strip_prefix("a=ssrc-group:FID ")?.split_ascii_whitespace().nth(1)?.parse().ok()
+        })
         .collect();
     let mut seen = HashSet::new();
     lines

@@ -220,10 +220,10 @@ impl Receiver {
                 return None;
             }
         };
-        let report = stream.receive.sender_report().map(|(report, _)| Report {
-            time: report.time.to_system(),
-            timestamp: report.timestamp,
-        });
+        let report = stream
+            .receive
+            .sender_report()
+            .map(|(report, _)| Report { time: report.time.to_system(), timestamp: report.timestamp });
         let captured_at = self.capture.captured_at(report, timestamp, clock_rate(codec), now);
         let descriptor = values.dependency_descriptor.map(|bytes| {
             let start = bytes.as_ptr() as usize - datagram.as_ptr() as usize;

@@ -11,16 +11,14 @@
 
 use std::time::{Duration, Instant};
 
-use broletto_rtp::congestion::{
-    Class as Priority, Config, Estimator, Kind, Pacer, PacerConfig, Released,
-};
+use broletto_rtp::congestion::{Class as Priority, Config, Estimator, Kind, Pacer, PacerConfig, Released};
 use broletto_rtp::extension::{AudioLevel, Extension, ExtensionIds, Values, abs_send_time};
 use broletto_rtp::feedback::TransportFeedback;
 use broletto_rtp::ntp::WallClock;
 use broletto_rtp::packet::{FIXED_HEADER_BYTES, Header, RTX_BYTES, mark_padded, repair_prefix};
 use broletto_rtp::rtcp::{Nack, ReportBlock, SenderReport};
 use broletto_rtp::send::{Resend, SendConfig, SendStream, Sent};
-use broletto_rtp::srtp::{MasterKey, SealError, Sealer, StreamSealer};
+use broletto_rtp::srtp::{MasterKey, SealError, Sealer, StreamSealer, Unsealed};
 use str0m::media::Mid;
 
 use super::formats::Formats;
@@ -46,6 +44,8 @@ const _: () = assert!(HEADER_BYTES_MAX > FIXED_HEADER_BYTES + 4 + 64 + DESCRIPTO
 /// What a packet is longer than its payload on the path, about: headers of IP, UDP and RTP, the tag.
 const OVERHEAD_BYTES: usize = 28 + 12 + 16 + 16;
 const IP_UDP_BYTES: usize = 28;
+/// Of AES-GCM; that of AES-CM is six bytes shorter.
+const TAG_BYTES: usize = 16;
 /// The longest padding of a packet is 255 bytes.
 const PADDING_BYTES_MAX: usize = 240;
 
@@ -109,8 +109,8 @@ struct Headed {
     /// On its stream, or on that of its retransmissions.
     sequence_number: u64,
     transport_number: Option<u64>,
-    /// Once it was sealed.
-    sealed_bytes: usize,
+    /// Header and payload, padding included.
+    plain_bytes: usize,
 }
 
 pub(super) struct Sender {
@@ -214,11 +214,17 @@ impl Sender {
     }
 
     pub fn mid_of(&self, ssrc: u32) -> Option<Mid> {
-        self.streams.iter().map(|stream| &stream.setup).find(|setup| setup.ssrc == ssrc).map(|setup| setup.mid)
+        self.streams
+            .iter()
+            .map(|stream| &stream.setup)
+            .find(|setup| setup.ssrc == ssrc)
+            .map(|setup| setup.mid)
     }
 
     pub fn queue(&mut self, stream: usize, packet: Outgoing, now: Instant) -> bool {
-        let Some(of) = self.streams.get(stream).filter(|stream| stream.sealer.is_some()) else { return false };
+        let Some(of) = self.streams.get(stream).filter(|stream| stream.sealer.is_some()) else {
+            return false;
+        };
         let frame = (stream as u64) << 32 | u64::from(packet.timestamp);
         let (priority, bytes) = (of.priority(), packet.payload.len() + OVERHEAD_BYTES);
         self.pacer.push(Queued { stream, content: Content::Media(packet) }, priority, bytes, frame, now);
@@ -401,17 +407,24 @@ impl Sender {
         let mut start = 0;
         while start < batch.len() {
             let group = first_group(&sizes[start..batch.len()]);
+            let end = start + group.packets;
             let mut buffer = outbox.buffer();
-            for (index, at) in (start..start + group.packets).enumerate() {
+            for (index, at) in (start..end).enumerate() {
                 let padding = group.padding(index, sizes[at].bytes);
-                headed[at].sealed_bytes = self.seal(at, &batch[at].item, headed[at], padding, &mut buffer);
+                self.append(at, &batch[at].item, &mut headed[at], padding, &mut buffer);
             }
-            self.bytes += buffer.len() as u64;
-            outbox.group(way, sizes[start].class, group.segment_bytes, buffer);
-            start += group.packets;
+            if self.seal(&batch[start..end], &headed[start..end], &mut buffer) {
+                self.bytes += buffer.len() as u64;
+                outbox.group(way, sizes[start].class, group.segment_bytes, buffer);
+            } else {
+                debug_assert!(false, "what is sealed was checked before");
+                headed[start..end].fill(Headed::default());
+                outbox.reuse(buffer);
+            }
+            start = end;
         }
         for (released, headed) in batch.drain(..).zip(headed) {
-            if headed.sealed_bytes > 0 {
+            if headed.head > 0 {
                 self.note_sent(released, headed, now);
             }
         }
@@ -491,18 +504,18 @@ impl Sender {
             values.dependency_descriptor = Some(&descriptor[..length]).filter(|bytes| !bytes.is_empty());
         }
         let head = header.write(ids, &values, &mut self.heads[index]).unwrap_or(0);
-        Headed { head, sequence_number, transport_number, sealed_bytes: 0 }
+        Headed { head, sequence_number, transport_number, plain_bytes: 0 }
     }
 
-    /// Appends the packet, sealed. Returns how long it became, 0 if it was not to be sealed.
-    fn seal(
+    /// Appends the packet, with room for its tag.
+    fn append(
         &mut self,
         index: usize,
         queued: &Queued,
-        headed: Headed,
+        headed: &mut Headed,
         padding: usize,
         buffer: &mut Vec<u8>,
-    ) -> usize {
+    ) {
         let start = buffer.len();
         let head = &mut self.heads[index][..headed.head];
         let padding = match queued.content {
@@ -525,18 +538,40 @@ impl Sender {
             buffer.resize(buffer.len() + padding, 0);
             *buffer.last_mut().expect("padding was appended") = padding as u8;
         }
-        let stream = &mut self.streams[queued.stream];
-        let sealer = match queued.content {
-            Content::Media(_) => &mut stream.sealer,
-            Content::Repair(_) | Content::Padding(_) => &mut stream.repair_sealer,
+        headed.plain_bytes = buffer.len() - start;
+        let tag = self.streams[queued.stream].sealer.as_ref().map_or(0, StreamSealer::tag_bytes);
+        buffer.resize(buffer.len() + tag, 0);
+    }
+
+    /// Seals packets that lie one after the other, those of one stream together.
+    fn seal(&mut self, packets: &[Released<Queued>], headed: &[Headed], mut rest: &mut [u8]) -> bool {
+        let owner = |released: &Released<Queued>| {
+            (released.item.stream, matches!(released.item.content, Content::Media(_)))
         };
-        let plain = buffer.len() - start;
-        let sealed = sealer.as_mut().and_then(|sealer| {
-            buffer.resize(start + plain + sealer.tag_bytes(), 0);
-            sealer.seal_rtp(&mut buffer[start..], headed.head, plain, headed.sequence_number).ok()
-        });
-        buffer.truncate(start + sealed.unwrap_or(0));
-        sealed.unwrap_or(0)
+        let mut at = 0;
+        while at < packets.len() {
+            let (index, is_media) = owner(&packets[at]);
+            let run = packets[at..].iter().take_while(|other| owner(other) == (index, is_media)).count();
+            let stream = &mut self.streams[index];
+            let sealer = if is_media { &mut stream.sealer } else { &mut stream.repair_sealer };
+            let Some(sealer) = sealer else { return false };
+            let tag = sealer.tag_bytes();
+            let unsealed = headed[at..at + run].iter().map(|headed| {
+                let (out, behind) = std::mem::take(&mut rest).split_at_mut(headed.plain_bytes + tag);
+                rest = behind;
+                Unsealed {
+                    out,
+                    header_length: headed.head,
+                    plain_length: headed.plain_bytes,
+                    sequence_number: headed.sequence_number,
+                }
+            });
+            if sealer.seal_rtp_group(unsealed).is_err() {
+                return false;
+            }
+            at += run;
+        }
+        true
     }
 
     fn note_sent(&mut self, released: Released<Queued>, headed: Headed, now: Instant) {
@@ -548,7 +583,7 @@ impl Sender {
             (_, false) => Kind::Media,
         };
         if let Some(number) = headed.transport_number {
-            let bytes = headed.sealed_bytes + IP_UDP_BYTES;
+            let bytes = headed.plain_bytes + TAG_BYTES + IP_UDP_BYTES;
             self.estimator.note_sent(number, bytes, kind, released.cluster, now);
         }
         self.packets += 1;

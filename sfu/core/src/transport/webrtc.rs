@@ -12,6 +12,7 @@ use broletto_rtp::feedback::TransportFeedback;
 use broletto_rtp::ntp::WallClock;
 use broletto_rtp::rtcp::{self, Packet as Rtcp, ReportBlock, write};
 use broletto_rtp::srtp::RTCP_GROWTH_BYTES_MAX;
+use rand::rngs::StdRng;
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::ice::StunMessage;
@@ -155,6 +156,7 @@ impl WebRtc {
         credentials: IceCreds,
         video_codecs: &[Codec],
         environment: &Environment,
+        random: &mut StdRng,
         now: Instant,
     ) -> Self {
         let mut config = Rtc::builder()
@@ -166,7 +168,7 @@ impl WebRtc {
             .set_extension_map(extensions())
             .clear_codecs();
         add_codecs(config.codec_config(), video_codecs);
-        let (mut rtc, keys) = keys::capture(|| config.build(now));
+        let (mut rtc, keys) = keys::capture(random, || config.build(now));
         for address in &environment.addresses {
             if let Some(candidate) = candidate(address) {
                 rtc.add_local_candidate(candidate);
@@ -343,8 +345,7 @@ impl WebRtc {
         match kind {
             Kind::Rtp => {
                 self.stats.packets_in += 1;
-                let packet =
-                    self.receiver.handle_rtp(received.contents, buffers, &mut stats.dropped, now);
+                let packet = self.receiver.handle_rtp(received.contents, buffers, &mut stats.dropped, now);
                 events.extend(packet.map(TransportEvent::Packet));
             }
             Kind::Rtcp => self.handle_rtcp(received.contents, &mut stats.dropped, events, now),
@@ -429,7 +430,8 @@ impl WebRtc {
         if !self.sender.handle_feedback(&self.feedback, now) {
             return;
         }
-        let is_steep = before.zip(self.sender.estimate_bps()).is_some_and(|(before, now)| now < before / 10 * 9);
+        let is_steep =
+            before.zip(self.sender.estimate_bps()).is_some_and(|(before, now)| now < before / 10 * 9);
         if is_steep && !self.begins(now) {
             self.estimate_fell_at = Some(now);
         }

@@ -390,6 +390,7 @@ pub struct World {
 impl World {
     pub fn new(config: LinkConfig, seed: u64) -> Self {
         World {
+            #[allow(clippy::disallowed_methods)] // Any start will do: only differences count.
             epoch: Instant::now(),
             at: Duration::ZERO,
             link: Link::new(config, seed),

@@ -221,8 +221,7 @@ impl SendBatch {
         self.headers.clear();
         for (index, message) in messages.take(SEND_BATCH).enumerate() {
             let contents = message.contents;
-            let part =
-                libc::iovec { iov_base: contents.as_ptr().cast_mut().cast(), iov_len: contents.len() };
+            let part = libc::iovec { iov_base: contents.as_ptr().cast_mut().cast(), iov_len: contents.len() };
             // SAFETY: all fields are numbers or pointers, for which zero is a value.
             let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
             let hdr = &mut header.msg_hdr;
@@ -253,12 +252,7 @@ impl SendBatch {
 ///
 /// # Safety
 /// `header.msg_control` points to an aligned buffer of `header.msg_controllen` = CONTROL_BYTES.
-unsafe fn write_control(
-    header: &mut libc::msghdr,
-    destination: SocketAddr,
-    tos: u8,
-    segment_bytes: u16,
-) {
+unsafe fn write_control(header: &mut libc::msghdr, destination: SocketAddr, tos: u8, segment_bytes: u16) {
     let (level, kind) = match destination {
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
@@ -396,8 +390,7 @@ mod tests {
                 Message { destination, tos: EXPEDITED, segment_bytes: 1_200, contents: &group },
                 Message { destination, tos: 0, segment_bytes: 6, contents: &single },
             ];
-            let sent =
-                SendBatch::new().send(&sender, messages.into_iter()).expect("loopback takes groups");
+            let sent = SendBatch::new().send(&sender, messages.into_iter()).expect("loopback takes groups");
             assert_eq!(sent, 2);
             let received = receive_all(&receiver, 5);
             let expected = segments.iter().map(|s| (sender.local_address(), Some(EXPEDITED), s.clone()));
