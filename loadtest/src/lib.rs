@@ -1,4 +1,12 @@
 //! What tests a Broletto from the outside.
 
+pub mod crowd;
+pub mod forward;
+pub mod kernel;
 pub mod link;
+pub mod load;
+pub mod node;
+pub mod participant;
 pub mod relay;
+pub mod sfu;
+pub mod udp;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use broletto_loadtest::forward::{self, ForwardArguments};
 use broletto_loadtest::link::LinkConfig;
 use broletto_loadtest::relay::{Order, Relay, RelayConfig};
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +26,8 @@ enum Command {
     /// `stats` from its standard input, each answered by a line that begins with `ok` or `error`.
     /// Ends when its standard input does.
     Relay(RelayArguments),
+    /// Measures what a media node needs to forward a packet, in processor time.
+    Forward(ForwardArguments),
 }
 
 #[derive(Args)]
@@ -65,6 +68,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match Arguments::parse().command {
         Command::Relay(arguments) => runtime.block_on(relay(arguments)),
+        Command::Forward(arguments) => forward::run(&arguments, &mut std::io::stdout()),
     }
 }
 
