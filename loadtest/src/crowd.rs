@@ -29,8 +29,8 @@ pub struct Snapshot {
     pub own_cpu: Duration,
     pub publishers_connected: usize,
     pub subscribers_connected: usize,
-    /// Participants whose session broke.
-    pub closed: usize,
+    /// Why the first of the sessions that broke did so.
+    pub failure: Option<String>,
     pub sent: Sent,
     pub received: Received,
     /// Streams of media that came to the subscriber that has the fewest.
@@ -202,7 +202,7 @@ impl Members {
         let mut received = Received::default();
         self.subscribers.iter().for_each(|subscriber| received += subscriber.received());
         let sessions = self.publishers.iter().map(|publisher| &publisher.session);
-        let sessions = sessions.chain(self.subscribers.iter().map(|subscriber| &subscriber.session));
+        let mut sessions = sessions.chain(self.subscribers.iter().map(|subscriber| &subscriber.session));
         let streams = self.subscribers.iter().map(Subscriber::streams);
         Ok(Snapshot {
             at: Instant::now(),
@@ -210,7 +210,7 @@ impl Members {
             own_cpu: ProcessClock::of_thread().time()?,
             publishers_connected: self.publishers.iter().filter(|p| p.session.is_connected()).count(),
             subscribers_connected: self.subscribers.iter().filter(|s| s.session.is_connected()).count(),
-            closed: sessions.filter(|session| session.is_closed()).count(),
+            failure: sessions.find_map(|session| session.failure().map(str::to_owned)),
             sent,
             received,
             streams_min: streams.clone().min().unwrap_or(0),

@@ -136,7 +136,8 @@ struct Report<'a> {
 pub fn run(arguments: &ForwardArguments, out: &mut impl Write) -> anyhow::Result<()> {
     let program = program(arguments.program.clone())?;
     let load = arguments.load.load(Ipv4Addr::LOCALHOST.into());
-    let mut node = Node::start(&program, Room { codec: load.media.codec(), publishers: load.publishers })?;
+    let room = Room { ip: load.ip, codec: load.media.codec(), publishers: load.publishers };
+    let mut node = Node::start(&program, room)?;
     let outcome = load.run(&mut node, |line| eprintln!("{line}"))?;
     drop(node);
     print(&outcome, out)?;
@@ -153,7 +154,7 @@ pub fn run(arguments: &ForwardArguments, out: &mut impl Write) -> anyhow::Result
         std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     }
     writeln!(out, "{:.0} ns of CPU a forwarded packet", outcome.cpu_ns_per_packet)?;
-    if arguments.complete && (outcome.packets_lost, outcome.packets_missing, outcome.packets_forged) != (0, 0, 0) {
+    if arguments.complete && !outcome.is_complete() {
         bail!("not every packet came");
     }
     Ok(())

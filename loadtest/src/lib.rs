@@ -1,7 +1,9 @@
 //! What tests a Broletto from the outside.
 
+pub mod compare;
 pub mod crowd;
 pub mod forward;
+pub mod janus;
 pub mod kernel;
 pub mod link;
 pub mod load;

@@ -13,7 +13,7 @@ use crate::participant::{Behaviour, Cipher, Media, Publisher, Received, Session,
 use crate::sfu::Sfu;
 
 /// For all to be connected and to get all streams.
-const JOINED_WITHIN: Duration = Duration::from_secs(120);
+const JOINED_WITHIN: Duration = Duration::from_secs(30);
 /// Handshakes that are under way at once.
 const JOINING_MAX: usize = 32;
 /// Subscribers whose media is opened; of more, only so many are.
@@ -145,8 +145,8 @@ impl Load {
         sfu.attend(DRAIN)?;
         let last = crowd.snapshot()?;
         crowd.end()?;
-        if last.closed > 0 {
-            bail!("{} sessions broke", last.closed);
+        if let Some(failure) = last.failure {
+            bail!("a session broke: {failure}");
         }
         let grown = resident_after_bytes as i64 - resident_before_bytes as i64;
         Ok(Outcome {
@@ -215,13 +215,15 @@ impl Load {
             if is_so(&snapshot) {
                 return Ok(());
             }
-            if snapshot.closed > 0 || started.elapsed() >= JOINED_WITHIN {
+            if let Some(failure) = snapshot.failure {
+                bail!("a session broke: {failure}");
+            }
+            if started.elapsed() >= JOINED_WITHIN {
                 bail!(
-                    "not all {what}: {} publishers and {} subscribers are connected, {} sessions broke, {} of {} \
-                     streams came, the subscriber that has the fewest gets {}; estimates {:?}",
+                    "not all {what}: {} publishers and {} subscribers are connected, {} of {} streams came, {} to \
+                     the subscriber that has the fewest; estimates {:?}",
                     snapshot.publishers_connected,
                     snapshot.subscribers_connected,
-                    snapshot.closed,
                     snapshot.streams,
                     self.publishers * self.subscribers,
                     snapshot.streams_min,
@@ -234,6 +236,11 @@ impl Load {
 }
 
 impl Outcome {
+    /// Whether every packet came to everybody, and none that was not genuine.
+    pub fn is_complete(&self) -> bool {
+        (self.packets_lost, self.packets_missing, self.packets_forged) == (0, 0, 0)
+    }
+
     fn between(server: &'static str, before: &Snapshot, after: &Snapshot, whole: &Received) -> Outcome {
         let measured = after.at - before.at;
         let measured_s = measured.as_secs_f64();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use broletto_loadtest::compare::{self, Compare};
 use broletto_loadtest::forward::{self, ForwardArguments};
 use broletto_loadtest::link::LinkConfig;
 use broletto_loadtest::relay::{Order, Relay, RelayConfig};
@@ -28,6 +29,9 @@ enum Command {
     Relay(RelayArguments),
     /// Measures what a media node needs to forward a packet, in processor time.
     Forward(ForwardArguments),
+    /// Measures another server beside ours, with the same load.
+    #[command(subcommand)]
+    Compare(Compare),
 }
 
 #[derive(Args)]
@@ -69,6 +73,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Relay(arguments) => runtime.block_on(relay(arguments)),
         Command::Forward(arguments) => forward::run(&arguments, &mut std::io::stdout()),
+        Command::Compare(compare) => compare::run(&compare, &mut std::io::stdout()),
     }
 }
 

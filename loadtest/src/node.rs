@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct Node {
 type Socket = WebSocket<StreamOwned<ClientConnection, TcpStream>>;
 
 impl Node {
-    /// Runs `program sfu` with one worker on loopback.
+    /// Runs `program sfu` with one worker.
     pub fn start(program: &Path, room: Room) -> anyhow::Result<Node> {
         let dir = scratch("node")?;
         make_certificates(program, &dir)?;
@@ -55,8 +55,8 @@ impl Node {
             .current_dir(&dir)
             .env("BROLETTO_DATA_DIR", dir.join("data"))
             .env("BROLETTO_MEDIA__WORKERS", "1")
-            .env("BROLETTO_MEDIA__BIND", Ipv4Addr::LOCALHOST.to_string())
-            .env("BROLETTO_MEDIA__UDP_PORT_BASE", free_port()?.to_string())
+            .env("BROLETTO_MEDIA__BIND", room.ip.to_string())
+            .env("BROLETTO_MEDIA__UDP_PORT_BASE", free_port(room.ip)?.to_string())
             .env("BROLETTO_MEDIA__TCP", "false")
             .env("BROLETTO_MEDIA__CONTROL__LISTEN", "127.0.0.1:0")
             .env("BROLETTO_MEDIA__CONTROL__CERTIFICATE", pem("node-certificate"))
@@ -209,7 +209,7 @@ impl Drop for Node {
 }
 
 /// A child that is ended if it is not taken.
-struct Kept(Option<Child>);
+pub struct Kept(pub Option<Child>);
 
 impl Kept {
     /// The node says it in its first line.
@@ -254,9 +254,9 @@ pub fn scratch(name: &str) -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
-/// A UDP port of loopback that is free just now.
-pub fn free_port() -> io::Result<u16> {
-    Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// A UDP port that is free just now.
+fn free_port(ip: IpAddr) -> io::Result<u16> {
+    Ok(UdpSocket::bind((ip, 0))?.local_addr()?.port())
 }
 
 fn make_certificates(program: &Path, dir: &Path) -> anyhow::Result<()> {

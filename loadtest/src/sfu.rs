@@ -1,5 +1,6 @@
 //! What a load needs of a media server, whoever made it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use broletto_control::Codec;
@@ -9,6 +10,8 @@ use crate::participant::{Publisher, Session};
 /// What its one room carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
+    /// Where the server takes media.
+    pub ip: IpAddr,
     pub codec: Codec,
     /// That will be there.
     pub publishers: usize,

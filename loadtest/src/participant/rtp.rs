@@ -9,6 +9,8 @@ pub const HEADER_BYTES: usize = 12;
 pub struct Header {
     pub payload_type: u8,
     pub marker: bool,
+    /// It ends with padding, or is nothing else.
+    pub padded: bool,
     pub sequence_number: u16,
     pub timestamp: u32,
     pub ssrc: u32,
@@ -40,6 +42,7 @@ impl Header {
         (packet.len() >= offset).then(|| Header {
             payload_type: packet[1] & 0x7f,
             marker: packet[1] & 0x80 != 0,
+            padded: first & 0x20 != 0,
             sequence_number: short(&packet[2..]),
             timestamp: long(&packet[4..]),
             ssrc: long(&packet[8..]),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use broletto_control::Codec;
@@ -15,6 +15,9 @@ use super::dtls::{self, Cipher};
 use super::negotiated::{self, Line};
 use super::srtp::Srtp;
 use crate::udp;
+
+/// Longer than any run.
+const LONG: Duration = Duration::from_secs(24 * 3_600);
 
 /// Of a simulcast, from the smallest.
 pub const RIDS: [&str; 3] = ["q", "h", "f"];
@@ -38,7 +41,7 @@ pub struct Session {
     remote: Option<SocketAddr>,
     srtp: Option<Srtp>,
     deadline: Instant,
-    closed: bool,
+    failure: Option<String>,
 }
 
 /// What a datagram is by its first byte (RFC 7983).
@@ -88,11 +91,12 @@ impl Session {
             remote: None,
             srtp: None,
             deadline: now,
-            closed: false,
+            failure: None,
         })
     }
 
-    /// An offer with these m-lines; their mids are in the same order.
+    /// An offer with these m-lines; their mids are in the same order. It is to be the active side of
+    /// DTLS, which is the one that names the profiles.
     pub fn offer(&mut self, wishes: &[Wish]) -> (String, Vec<String>) {
         let mut api = self.rtc.sdp_api();
         let mids = wishes.iter().map(|wish| {
@@ -105,7 +109,7 @@ impl Session {
         let mids = mids.collect();
         let (offer, pending) = api.apply().expect("there is an m-line at least");
         self.pending = Some(pending);
-        (offer.to_sdp_string(), mids)
+        (offer.to_sdp_string().replace("a=setup:actpass", "a=setup:active"), mids)
     }
 
     pub fn accept_answer(&mut self, sdp: &str) -> anyhow::Result<()> {
@@ -116,7 +120,7 @@ impl Session {
         Ok(())
     }
 
-    /// Answers an offer, as the active side of DTLS, which is the one that offers profiles.
+    /// Answers an offer, as the active side too.
     pub fn answer(&mut self, sdp: &str) -> anyhow::Result<String> {
         let passive = sdp.replace("a=setup:actpass", "a=setup:passive");
         let offer = SdpOffer::from_sdp_string(&passive).context("the offer is no SDP")?;
@@ -141,16 +145,18 @@ impl Session {
     pub fn handle_datagram(&mut self, source: SocketAddr, datagram: &[u8], now: Instant) {
         let Ok(receive) = Receive::new(Protocol::Udp, source, self.local, datagram) else { return };
         let input = Input::Receive(now, receive);
-        if self.rtc.accepts(&input) && self.rtc.handle_input(input).is_err() {
-            self.closed = true;
+        if self.rtc.accepts(&input)
+            && let Err(error) = self.rtc.handle_input(input)
+        {
+            self.fail(&error);
         }
         self.drain(now);
     }
 
     /// To be called when [`Session::deadline`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.rtc.handle_input(Input::Timeout(now)).is_err() {
-            self.closed = true;
+        if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
+            self.fail(&error);
         }
         self.drain(now);
     }
@@ -163,8 +169,9 @@ impl Session {
         self.srtp.is_some()
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.closed
+    /// Why it is over, if it is.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// Once connected.
@@ -187,8 +194,14 @@ impl Session {
     }
 
     pub fn close(&mut self, now: Instant) {
-        self.closed |= self.rtc.close().is_err();
+        if let Err(error) = self.rtc.close() {
+            self.fail(&error);
+        }
         self.handle_timeout(now);
+    }
+
+    fn fail(&mut self, reason: &dyn std::fmt::Display) {
+        self.failure.get_or_insert_with(|| reason.to_string());
     }
 
     fn drain(&mut self, now: Instant) {
@@ -211,19 +224,23 @@ impl Session {
                 }
                 Ok(Output::Event(Event::Connected)) => {
                     self.srtp = dtls::take_keys().map(|keys| Srtp::new(&keys, true));
-                    self.closed |= self.srtp.is_none();
+                    if self.srtp.is_none() {
+                        self.fail(&"no SRTP profile was agreed on");
+                    }
                 }
                 Ok(Output::Event(_)) => {}
-                Err(_) => {
-                    self.closed = true;
+                Err(error) => {
+                    self.fail(&error);
                     break;
                 }
             }
         }
-        // An agent that is over has no deadline of its own.
-        if self.closed || !self.rtc.is_alive() {
-            self.closed = true;
-            self.deadline = now + std::time::Duration::from_secs(3_600);
+        if !self.rtc.is_alive() {
+            self.fail(&"the far side ended it");
+        }
+        if self.failure.is_some() {
+            // What is over has no deadline of its own.
+            self.deadline = now + LONG;
         }
     }
 }

@@ -122,6 +122,11 @@ impl Stream {
         }
     }
 
+    fn note(&mut self, header: &rtp::Header) {
+        self.highest = self.highest.max(rtp::extend(header.sequence_number, self.highest));
+        self.packets += 1;
+    }
+
     fn expected(&self) -> u64 {
         self.highest - self.first + 1
     }
@@ -226,6 +231,14 @@ impl Subscriber {
             self.received.repeated += 1;
             return;
         }
+        // Synthetic media has none.
+        if header.padded {
+            self.received.padding += 1;
+            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == header.ssrc) {
+                stream.note(&header);
+            }
+            return;
+        }
         let mut stamp = None;
         if self.behaviour.opens {
             let Some(srtp) = self.session.srtp() else { return };
@@ -255,8 +268,7 @@ impl Subscriber {
             }
         };
         let stream = &mut self.streams[index];
-        stream.highest = stream.highest.max(rtp::extend(header.sequence_number, stream.highest));
-        stream.packets += 1;
+        stream.note(header);
         self.received.packets += 1;
         if let Some(Stamp { source, counter, .. }) = stamp {
             self.received.stamped += 1;
