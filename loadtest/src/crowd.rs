@@ -40,6 +40,14 @@ pub struct Snapshot {
     pub latency: Histogram<u64>,
 }
 
+impl Snapshot {
+    /// Infinite if nothing came meanwhile.
+    pub fn cpu_ns_per_packet_since(&self, earlier: &Snapshot) -> f64 {
+        let packets = self.received.packets - earlier.received.packets;
+        self.process_cpu.saturating_sub(earlier.process_cpu).as_nanos() as f64 / packets as f64
+    }
+}
+
 pub struct Crowd {
     orders: Sender<Order>,
     thread: JoinHandle<()>,

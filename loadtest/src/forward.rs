@@ -10,6 +10,8 @@ use broletto_control::Codec;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::kernel;
+use crate::limit::{self, Bounds, Limits};
 use crate::load::{Load, Outcome};
 use crate::node::Node;
 use crate::participant::{Cipher, Media};
@@ -19,6 +21,8 @@ use crate::sfu::Room;
 const PACKET_BYTES: usize = 1_200;
 /// Header with extensions: 12, 4 and at least 4.
 const HEADER_BYTES: usize = 24;
+/// The longer one of the two seals.
+const TAG_BYTES: usize = 16;
 /// Opus at 64 kbit/s.
 const AUDIO_BYTES: usize = 160;
 const FRAMES_PER_SECOND: f64 = 30.0;
@@ -51,6 +55,9 @@ pub struct LoadArguments {
     /// How long it is measured.
     #[arg(long, default_value_t = 10.0, value_parser = parse_rate)]
     pub seconds: f64,
+    /// Parts of that time, of which the cheapest counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub windows: u32,
     /// How long it runs before.
     #[arg(long, default_value_t = 5.0)]
     pub warm_up_seconds: f64,
@@ -79,9 +86,13 @@ pub struct ForwardArguments {
     /// The program whose node it is [default: `broletto` in BROLETTO_BIN_DIR, or beside this program]
     #[arg(long)]
     pub program: Option<PathBuf>,
-    /// Fail if the ratio to the limit of this machine is below this.
+    /// Fail if the share of the limit that is reached is below this, or if the limit itself is worse
+    /// than it should be, because then something else disturbed the run.
     #[arg(long, value_name = "RATIO")]
     pub gate: Option<f64>,
+    /// Do not measure the limit of this machine.
+    #[arg(long, conflicts_with = "gate")]
+    pub no_limit: bool,
     /// Fail unless every packet came.
     #[arg(long)]
     pub complete: bool,
@@ -115,6 +126,7 @@ impl LoadArguments {
             interval: Duration::from_secs_f64(1.0 / rate),
             warm_up: Duration::from_secs_f64(self.warm_up_seconds),
             measured: Duration::from_secs_f64(self.seconds),
+            windows: self.windows,
             feedback: !self.no_feedback,
             nack_one_in: self.nack_one_in,
             processors: (processors > 1 && !self.no_pin).then_some((0, 1)),
@@ -129,7 +141,11 @@ struct Report<'a> {
     simulcast: bool,
     subscribers: u32,
     publishers: u32,
+    packets_per_frame: u32,
     outcome: &'a Outcome,
+    limits: Option<&'a Limits>,
+    /// Share of the limit that is reached.
+    ratio: Option<f64>,
 }
 
 /// Runs it, and prints what came of it; the figure is in the last line.
@@ -141,6 +157,9 @@ pub fn run(arguments: &ForwardArguments, out: &mut impl Write) -> anyhow::Result
     let outcome = load.run(&mut node, |line| eprintln!("{line}"))?;
     drop(node);
     print(&outcome, out)?;
+    let limits = if arguments.no_limit { None } else { Some(limits(&load)?) };
+    let limit_ns = limits.as_ref().map(|limits| limit_ns(limits, &load));
+    let ratio = limit_ns.map(|limit_ns| limit_ns / outcome.cpu_ns_per_packet);
     if let Some(file) = &arguments.json {
         let report = Report {
             cipher: load.cipher,
@@ -148,16 +167,62 @@ pub fn run(arguments: &ForwardArguments, out: &mut impl Write) -> anyhow::Result
             simulcast: arguments.load.simulcast,
             subscribers: arguments.load.subscribers,
             publishers: arguments.load.publishers,
+            packets_per_frame: arguments.load.packets_per_frame,
             outcome: &outcome,
+            limits: limits.as_ref(),
+            ratio,
         };
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     }
-    writeln!(out, "{:.0} ns of CPU a forwarded packet", outcome.cpu_ns_per_packet)?;
+    let figure = format!("{:.0} ns of CPU a forwarded packet", outcome.cpu_ns_per_packet);
+    match (limit_ns, ratio) {
+        (Some(limit_ns), Some(ratio)) => {
+            let what = if arguments.load.audio { "sending" } else { "sealing and sending" };
+            writeln!(out, "{figure}: {:.1} % of the limit ({what} takes {limit_ns:.0} ns)", ratio * 100.0)?;
+        }
+        _ => writeln!(out, "{figure}")?,
+    }
     if arguments.complete && !outcome.is_complete() {
         bail!("not every packet came");
     }
+    if let (Some(gate), Some(ratio), Some(limits)) = (arguments.gate, ratio, &limits) {
+        if !arguments.load.audio {
+            limits.check(Bounds::default())?;
+        }
+        if ratio < gate {
+            bail!("{:.1} % of the limit is less than {:.1} %", ratio * 100.0, gate * 100.0);
+        }
+    }
     Ok(())
+}
+
+/// What this machine can do with packets as long as those of the load, on the server's processor.
+fn limits(load: &Load) -> anyhow::Result<Limits> {
+    let packet_bytes = match load.media {
+        Media::Audio { bytes } => bytes + HEADER_BYTES + TAG_BYTES,
+        Media::Video { .. } => PACKET_BYTES,
+    };
+    let options = limit::Options { packet_bytes, ..limit::Options::default() };
+    let processors = load.processors;
+    let measuring = std::thread::spawn(move || {
+        if let Some((of_server, _)) = processors {
+            // Without it the figures are a little less steady.
+            let _ = kernel::pin(0, of_server);
+        }
+        limit::measure(&options)
+    });
+    let measured = measuring.join().map_err(|_| anyhow::anyhow!("the limit could not be measured"))?;
+    measured.context("the limit could not be measured")
+}
+
+/// For audio, of which each packet is sent by itself, sending them; else sealing and sending.
+fn limit_ns(limits: &Limits, load: &Load) -> f64 {
+    match (load.media, load.cipher) {
+        (Media::Audio { .. }, _) => limits.sendmmsg.best_ns,
+        (Media::Video { .. }, Cipher::Gcm) => limits.gcm.combined.best_ns,
+        (Media::Video { .. }, Cipher::Cm) => limits.cm.combined.best_ns,
+    }
 }
 
 pub fn print(outcome: &Outcome, out: &mut impl Write) -> std::io::Result<()> {
@@ -185,7 +250,10 @@ pub fn print(outcome: &Outcome, out: &mut impl Write) -> std::io::Result<()> {
     )?;
     writeln!(
         out,
-        "  processors  server {:.1} %, participants {:.1} % of one; {:.2} % of all stolen",
+        "  processors  {:.0} ns a packet in the cheapest window, {:.0} on average; server {:.1} %, participants \
+         {:.1} % of one; {:.2} % of all stolen",
+        outcome.cpu_ns_per_packet,
+        outcome.cpu_ns_per_packet_mean,
         outcome.server_cpu * 100.0,
         outcome.tester_cpu * 100.0,
         outcome.stolen * 100.0
@@ -218,7 +286,10 @@ pub fn program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     // A child starts in a folder of its own.
     let program = std::path::absolute(dir.join("broletto"))?;
     if !program.exists() {
-        bail!("{} is not there: build it (`cargo build -p broletto`), or name it by --program", program.display());
+        bail!(
+            "{} is not there: build it (`cargo build -p broletto`), or name it by --program",
+            program.display()
+        );
     }
     Ok(program)
 }

@@ -186,7 +186,8 @@ impl Sfu for Janus {
             self.next()?;
             if self.keep_alive_at <= Instant::now() {
                 self.keep_alive_at += KEEP_ALIVE_EVERY;
-                let message = json!({"janus": "keepalive", "session_id": self.session, "transaction": "alive"});
+                let message =
+                    json!({"janus": "keepalive", "session_id": self.session, "transaction": "alive"});
                 self.socket.send(Message::text(message.to_string()))?;
             }
         }
@@ -244,7 +245,9 @@ fn write_configuration(dir: &Path, threads: Threads, ip: IpAddr, port: u16) -> a
     fs::write(dir.join("janus.plugin.videoroom.jcfg"), "general: {\n}\n")?;
     fs::write(
         dir.join("janus.transport.websockets.jcfg"),
-        format!("general: {{\nws = true\nws_port = {port}\nws_ip = \"127.0.0.1\"\n}}\nadmin: {{\nadmin_ws = false\n}}\n"),
+        format!(
+            "general: {{\nws = true\nws_port = {port}\nws_ip = \"127.0.0.1\"\n}}\nadmin: {{\nadmin_ws = false\n}}\n"
+        ),
     )?;
     Ok(())
 }

@@ -90,7 +90,8 @@ mod tests {
     fn the_clock_of_a_process_counts_work_and_not_time() {
         let clock = ProcessClock::of(std::process::id()).expect("this process is there");
         let before = clock.time().expect("it can be read");
-        let work = (0..2_000_000_u64).fold(0, |sum: u64, number| sum.wrapping_mul(31) ^ std::hint::black_box(number));
+        let work = (0..2_000_000_u64)
+            .fold(0, |sum: u64, number| sum.wrapping_mul(31) ^ std::hint::black_box(number));
         std::hint::black_box(work);
         assert!(clock.time().expect("it can be read") > before);
         assert!(ProcessClock::of(u32::MAX >> 1).is_err());

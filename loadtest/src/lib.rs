@@ -5,6 +5,7 @@ pub mod crowd;
 pub mod forward;
 pub mod janus;
 pub mod kernel;
+pub mod limit;
 pub mod link;
 pub mod load;
 pub mod node;

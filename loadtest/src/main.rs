@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use broletto_loadtest::compare::{self, Compare};
 use broletto_loadtest::forward::{self, ForwardArguments};
+use broletto_loadtest::limit::{Bounds, Options, measure};
 use broletto_loadtest::link::LinkConfig;
 use broletto_loadtest::relay::{Order, Relay, RelayConfig};
 use clap::{Args, Parser, Subcommand};
@@ -32,6 +34,11 @@ enum Command {
     /// Measures another server beside ours, with the same load.
     #[command(subcommand)]
     Compare(Compare),
+    /// Measures what a packet costs at least on this machine: sending, sealing, and both.
+    ///
+    /// Run it with nothing beside it, in a network namespace of its own. Exits with 1 when the
+    /// combined costs are above the bounds, which means that the run was disturbed.
+    Limit(LimitArguments),
 }
 
 #[derive(Args)]
@@ -68,13 +75,52 @@ struct RelayArguments {
     seed: u64,
 }
 
+#[derive(Args)]
+struct LimitArguments {
+    /// Rounds of each measurement, of which the best counts.
+    #[arg(long, default_value_t = Options::default().rounds)]
+    rounds: usize,
+    /// Packets of a round.
+    #[arg(long, default_value_t = Options::default().packets)]
+    packets: usize,
+    /// Length of a packet.
+    #[arg(long, default_value_t = Options::default().packet_bytes)]
+    packet_bytes: usize,
+    /// Does as if the kernel did not split messages.
+    #[arg(long)]
+    without_gso: bool,
+    /// Most that sealing with AES-128-GCM and sending may take, in nanoseconds.
+    #[arg(long, default_value_t = Bounds::default().gcm_ns)]
+    gcm_bound_ns: f64,
+    /// Most that sealing with AES-CM and SHA-1 and sending may take, in nanoseconds.
+    #[arg(long, default_value_t = Bounds::default().cm_ns)]
+    cm_bound_ns: f64,
+    /// Where to write the figures as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match Arguments::parse().command {
         Command::Relay(arguments) => runtime.block_on(relay(arguments)),
         Command::Forward(arguments) => forward::run(&arguments, &mut std::io::stdout()),
         Command::Compare(compare) => compare::run(&compare, &mut std::io::stdout()),
+        Command::Limit(arguments) => limit(arguments),
     }
+}
+
+fn limit(arguments: LimitArguments) -> anyhow::Result<()> {
+    let LimitArguments { rounds, packets, packet_bytes, without_gso, gcm_bound_ns, cm_bound_ns, json } =
+        arguments;
+    let limits = measure(&Options { packet_bytes, packets, rounds, without_gso })?;
+    writeln!(std::io::stdout(), "{limits}")?;
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&limits)?;
+        std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    limits.check(Bounds { gcm_ns: gcm_bound_ns, cm_ns: cm_bound_ns })?;
+    Ok(())
 }
 
 async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {

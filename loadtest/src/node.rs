@@ -250,7 +250,10 @@ pub fn scratch(name: &str) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let nanos = crate::participant::payload::wall_clock().as_nanos();
     let dir = std::env::temp_dir().join(format!("broletto-loadtest-{name}-{}-{nanos}", std::process::id()));
-    fs::DirBuilder::new().mode(0o700).create(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&dir)
+        .with_context(|| format!("{} cannot be made", dir.display()))?;
     Ok(dir)
 }
 

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use dimpl::CryptoError as DtlsCryptoError;
 use dimpl::crypto::{
-    Buf, CryptoProvider as DtlsCryptoProvider, HashAlgorithm, HashContext,
-    HashProvider, KeyProvider, SignatureAlgorithm, SigningKey,
+    Buf, CryptoProvider as DtlsCryptoProvider, HashAlgorithm, HashContext, HashProvider, KeyProvider,
+    SignatureAlgorithm, SigningKey,
 };
 use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,

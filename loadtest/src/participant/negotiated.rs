@@ -2,8 +2,7 @@
 
 use broletto_control::Codec;
 
-const TRANSPORT_WIDE: &str =
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+const TRANSPORT_WIDE: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
 const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
@@ -132,9 +131,15 @@ mod tests {
             a=extmap:3/sendrecv http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n";
         let lines = lines(sdp);
         let [audio, video] = &lines[..] else { panic!("{lines:?}") };
-        assert_eq!((audio.mid.as_str(), audio.audio, audio.payload_type(Codec::Opus)), ("0", true, Some(111)));
+        assert_eq!(
+            (audio.mid.as_str(), audio.audio, audio.payload_type(Codec::Opus)),
+            ("0", true, Some(111))
+        );
         assert_eq!((audio.extensions.audio_level, audio.extensions.transport_wide), (Some(1), None));
-        assert_eq!((video.mid.as_str(), video.audio, video.payload_type(Codec::H264)), ("v", false, Some(106)));
+        assert_eq!(
+            (video.mid.as_str(), video.audio, video.payload_type(Codec::H264)),
+            ("v", false, Some(106))
+        );
         assert_eq!((video.is_repair(107), video.is_repair(106)), (true, false));
         assert_eq!(video.extensions.transport_wide, Some(3));
     }

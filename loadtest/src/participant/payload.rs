@@ -135,7 +135,9 @@ fn sequence_parameters(picture: Picture) -> Vec<u8> {
     bits.exp_golomb(macroblocks(picture.height) - 1);
     // Frames only, direct 8x8, cropping.
     (0..3).for_each(|_| bits.push(1));
-    [0, cropped(picture.width), 0, cropped(picture.height)].into_iter().for_each(|edge| bits.exp_golomb(edge));
+    [0, cropped(picture.width), 0, cropped(picture.height)]
+        .into_iter()
+        .for_each(|edge| bits.exp_golomb(edge));
     bits.push(0);
     bits.push(1);
     [vec![0x67, 0x42, 0xe0, 0x1f], bits.bytes()].concat()

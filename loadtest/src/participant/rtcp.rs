@@ -24,10 +24,18 @@ const NTP_UNIX_S: u64 = 2_208_988_800;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
     /// `ntp_middle`: the middle 32 bits of its NTP time, which reception reports repeat.
-    SenderReport { ssrc: u32, ntp_middle: u32 },
+    SenderReport {
+        ssrc: u32,
+        ntp_middle: u32,
+    },
     /// PLI or FIR.
-    KeyFrameRequest { ssrc: u32 },
-    Nack { ssrc: u32, packets: u32 },
+    KeyFrameRequest {
+        ssrc: u32,
+    },
+    Nack {
+        ssrc: u32,
+        packets: u32,
+    },
 }
 
 /// Calls back for each message of a compound packet that is of interest here.

@@ -66,7 +66,12 @@ impl Kind {
 
 impl Session {
     /// Binds a socket of this address.
-    pub fn new(ip: IpAddr, cipher: Cipher, video_codec: Option<Codec>, now: Instant) -> anyhow::Result<Session> {
+    pub fn new(
+        ip: IpAddr,
+        cipher: Cipher,
+        video_codec: Option<Codec>,
+        now: Instant,
+    ) -> anyhow::Result<Session> {
         let socket = udp::bind(ip).context("no socket is left")?;
         let local = socket.local_addr()?;
         let config = Rtc::builder()

@@ -258,9 +258,7 @@ fn authenticate(key: &hmac::Key, packet: &[u8], more: &[u8]) -> [u8; 20] {
 fn seal_gcm(key: &LessSafeKey, nonce: Nonce, packet: &mut Vec<u8>, offset: usize, trailer: Option<&[u8; 4]>) {
     let (clear, text) = packet.split_at_mut(offset);
     let tag = match trailer {
-        Some(trailer) => {
-            key.seal_in_place_separate_tag(nonce, Aad::from([&*clear, trailer].concat()), text)
-        }
+        Some(trailer) => key.seal_in_place_separate_tag(nonce, Aad::from([&*clear, trailer].concat()), text),
         None => key.seal_in_place_separate_tag(nonce, Aad::from(&*clear), text),
     };
     packet.extend(tag.expect("it is short enough").as_ref());

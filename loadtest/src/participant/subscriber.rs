@@ -217,8 +217,9 @@ impl Subscriber {
         let contents = datagram.contents;
         let Some(header) = rtp::Header::parse(contents) else { return };
         let at = datagram.at.unwrap_or_else(wall_clock);
-        let Some(line) =
-            self.session.lines().iter().find(|line| line.has(header.payload_type)) else { return };
+        let Some(line) = self.session.lines().iter().find(|line| line.has(header.payload_type)) else {
+            return;
+        };
         let (repairs, audio) = (line.is_repair(header.payload_type), line.audio);
         let number = line.extensions.transport_wide.filter(|_| self.behaviour.feedback);
         let number = number.and_then(|id| header.extension(contents, id));

@@ -2,6 +2,8 @@
 
 mod answer;
 mod codecs;
+#[cfg_attr(not(test), expect(dead_code, reason = "str0m still has the keys of what it seals"))]
+mod keys;
 mod loss;
 mod offer;
 mod path;
