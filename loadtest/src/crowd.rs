@@ -36,7 +36,7 @@ pub struct Snapshot {
     /// Streams of media that came to the subscriber that has the fewest.
     pub streams_min: usize,
     pub streams: usize,
-    /// Nanoseconds from sender to receiver, since [`Crowd::forget_latency`].
+    /// Nanoseconds from sender to receiver, since [`Crowd::begin`].
     pub latency: Histogram<u64>,
 }
 
@@ -58,7 +58,7 @@ enum Order {
     Subscriber(Box<Subscriber>),
     Start,
     Stop,
-    ForgetLatency,
+    Begin,
     Snapshot(Sender<anyhow::Result<Snapshot>>),
 }
 
@@ -94,8 +94,9 @@ impl Crowd {
         self.order(Order::Stop)
     }
 
-    pub fn forget_latency(&self) -> anyhow::Result<()> {
-        self.order(Order::ForgetLatency)
+    /// Latency and losses count from here on.
+    pub fn begin(&self) -> anyhow::Result<()> {
+        self.order(Order::Begin)
     }
 
     pub fn snapshot(&self) -> anyhow::Result<Snapshot> {
@@ -194,7 +195,10 @@ impl Members {
                 }
             }
             Order::Stop => self.publishers.iter_mut().for_each(Publisher::stop),
-            Order::ForgetLatency => self.latency.reset(),
+            Order::Begin => {
+                self.latency.reset();
+                self.subscribers.iter_mut().for_each(Subscriber::begin);
+            }
             Order::Snapshot(answer) => {
                 // Whoever asked may have given up.
                 let _ = answer.send(self.snapshot());

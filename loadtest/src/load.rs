@@ -65,8 +65,8 @@ pub struct Outcome {
     pub server_cpu: f64,
     /// Of the participants, who are not to be the bottleneck.
     pub tester_cpu: f64,
-    /// Over the whole run: numbers that never came, and packets that publishers sent between others
-    /// that came.
+    /// Numbers that never came, and packets that publishers sent between others that came, until all
+    /// that was on its way is there.
     pub packets_lost: u64,
     pub packets_missing: u64,
     /// Over the whole run: that failed authentication.
@@ -137,7 +137,7 @@ impl Load {
         progress(format!("all {} subscribers get media; warming up", self.subscribers));
         sfu.attend(self.warm_up)?;
 
-        crowd.forget_latency()?;
+        crowd.begin()?;
         let ticks = Ticks::now()?;
         let before = crowd.snapshot()?;
         let (mut after, mut cheapest) = (before.clone(), f64::INFINITY);

@@ -3,6 +3,7 @@
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -100,17 +101,21 @@ struct LimitArguments {
     json: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match Arguments::parse().command {
-        Command::Relay(arguments) => runtime.block_on(relay(arguments)),
-        Command::Forward(arguments) => forward::run(&arguments, &mut std::io::stdout()),
-        Command::Compare(compare) => compare::run(&compare, &mut std::io::stdout()),
+        Command::Relay(arguments) => runtime.block_on(relay(arguments)).map(|()| ExitCode::SUCCESS),
+        Command::Forward(arguments) => {
+            forward::run(&arguments, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Compare(compare) => {
+            compare::run(&compare, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Limit(arguments) => limit(arguments),
     }
 }
 
-fn limit(arguments: LimitArguments) -> anyhow::Result<()> {
+fn limit(arguments: LimitArguments) -> anyhow::Result<ExitCode> {
     let LimitArguments { rounds, packets, packet_bytes, without_gso, gcm_bound_ns, cm_bound_ns, json } =
         arguments;
     let limits = measure(&Options { packet_bytes, packets, rounds, without_gso })?;
@@ -119,8 +124,11 @@ fn limit(arguments: LimitArguments) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(&limits)?;
         std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
     }
-    limits.check(Bounds { gcm_ns: gcm_bound_ns, cm_ns: cm_bound_ns })?;
-    Ok(())
+    let Err(disturbed) = limits.check(Bounds { gcm_ns: gcm_bound_ns, cm_ns: cm_bound_ns }) else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    writeln!(std::io::stderr(), "{disturbed}")?;
+    Ok(ExitCode::FAILURE)
 }
 
 async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {

@@ -50,7 +50,7 @@ impl Node {
         make_certificates(program, &dir)?;
         let pem = |name: &str| dir.join(format!("{name}.pem"));
         let log = fs::File::create(dir.join("log"))?;
-        let child = Command::new(program)
+        let child = command(program)
             .arg("sfu")
             .current_dir(&dir)
             .env("BROLETTO_DATA_DIR", dir.join("data"))
@@ -262,9 +262,18 @@ fn free_port(ip: IpAddr) -> io::Result<u16> {
     Ok(UdpSocket::bind((ip, 0))?.local_addr()?.port())
 }
 
+/// Its settings are those given here, whatever the environment of this program has.
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    let settings = inherited.filter(|name| name.to_string_lossy().starts_with("BROLETTO_"));
+    settings.for_each(|name| _ = command.env_remove(name));
+    command
+}
+
 fn make_certificates(program: &Path, dir: &Path) -> anyhow::Result<()> {
     for name in ["node", "signaling"] {
-        let made = Command::new(program)
+        let made = command(program)
             .args(["certs", "--name", name, "--dir"])
             .arg(dir)
             .stdin(Stdio::null())

@@ -30,6 +30,27 @@ impl Loopback {
         Ok(Loopback { sender: bind()?, receivers, addresses })
     }
 
+    /// From now on the kernel drops what comes, at the socket. A few datagrams still find room.
+    pub(super) fn stop_receiving(&self) -> io::Result<()> {
+        let bytes: libc::c_int = 1;
+        for receiver in &self.receivers {
+            // SAFETY: `bytes` is valid for its length during the call.
+            let result = unsafe {
+                libc::setsockopt(
+                    receiver.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_RCVBUF,
+                    ptr::from_ref(&bytes).cast(),
+                    size_of_val(&bytes) as libc::socklen_t,
+                )
+            };
+            if result != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    }
+
     /// Sends each datagram of `slab` with a system call of its own.
     pub(super) fn send_each(&self, slab: &[u8], datagram_bytes: usize) -> io::Result<()> {
         for (index, datagram) in slab.chunks_exact(datagram_bytes).enumerate() {
@@ -120,11 +141,11 @@ impl<'a> Batch<'a> {
         Batch { loopback, datagram_bytes, slab, parts, headers, receiver: 0, _control: control }
     }
 
-    /// Each datagram, with the receiver that its message goes to.
-    pub(super) fn datagrams(&mut self) -> impl Iterator<Item = (usize, &mut [u8])> {
-        let segments = self.slab.len() / self.datagram_bytes / self.parts.len();
-        let (first, datagrams) = (self.receiver, self.slab.chunks_exact_mut(self.datagram_bytes));
-        datagrams.enumerate().map(move |(index, datagram)| ((first + index / segments) % RECEIVERS, datagram))
+    /// Each message, with the receiver that it goes to next.
+    pub(super) fn messages(&mut self) -> impl Iterator<Item = (usize, &mut [u8])> {
+        let (first, message_bytes) = (self.receiver, self.slab.len() / self.parts.len());
+        let messages = self.slab.chunks_exact_mut(message_bytes).enumerate();
+        messages.map(move |(index, message)| ((first + index) % RECEIVERS, message))
     }
 
     pub(super) fn datagram_bytes(&self) -> usize {

@@ -72,6 +72,8 @@ pub struct Subscriber {
     streams: Vec<Stream>,
     arrivals: Arrivals,
     received: Received,
+    /// What was lost and missing before [`Subscriber::begin`].
+    before: (u64, u64),
     feedback_at: Instant,
     report_at: Instant,
     nack_at: Option<Instant>,
@@ -147,6 +149,7 @@ impl Subscriber {
             streams: Vec::new(),
             arrivals: Arrivals::default(),
             received: Received::default(),
+            before: (0, 0),
             feedback_at: now + phase,
             report_at: now + phase,
             nack_at: None,
@@ -154,11 +157,25 @@ impl Subscriber {
         }
     }
 
+    /// Losses count from here on: until a server knows what a path carries, it may leave out pictures.
+    pub fn begin(&mut self) {
+        self.before = self.losses();
+    }
+
     pub fn received(&self) -> Received {
+        let (lost, missing) = self.losses();
+        let (lost_before, missing_before) = self.before;
+        Received {
+            lost: lost.saturating_sub(lost_before),
+            missing: missing.saturating_sub(missing_before),
+            ..self.received
+        }
+    }
+
+    fn losses(&self) -> (u64, u64) {
         let lost = self.streams.iter().map(Stream::lost).sum();
         let runs = self.streams.iter().filter_map(|stream| stream.run);
-        let missing = self.received.missing + runs.map(Run::missing).sum::<u64>();
-        Received { lost, missing, ..self.received }
+        (lost, self.received.missing + runs.map(Run::missing).sum::<u64>())
     }
 
     /// Streams of media that came.

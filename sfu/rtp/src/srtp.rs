@@ -16,12 +16,13 @@ mod open;
 mod raw;
 mod replay;
 mod seal;
+mod sha1_pair;
 #[cfg(test)]
 mod tests;
 
 pub use keys::{KeyLength, MasterKey, Profile, from_dtls};
 pub use open::{OpenError, Opened, Opener};
-pub use seal::{SealError, Sealer, StreamError, StreamSealer};
+pub use seal::{SealError, Sealer, StreamError, StreamSealer, Unsealed};
 
 /// The longest authentication tag of any profile: what a packet grows by at most when sealed.
 pub const TAG_BYTES_MAX: usize = 16;

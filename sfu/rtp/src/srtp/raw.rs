@@ -3,10 +3,13 @@
 //!
 //! The structures are plain memory without pointers, and no call below keeps an address.
 
+use std::array;
 use std::mem::MaybeUninit;
 use std::ptr;
 
 use aws_lc_sys as sys;
+
+use super::sha1_pair;
 
 /// Key schedule of AES-128.
 pub(super) struct CounterKey(sys::AES_KEY);
@@ -61,6 +64,7 @@ impl CounterKey {
 pub(super) struct HmacSha1 {
     inner: Sha1,
     outer: Sha1,
+    takes_pairs: bool,
 }
 
 impl HmacSha1 {
@@ -72,7 +76,30 @@ impl HmacSha1 {
             state.update(&block);
             state
         };
-        HmacSha1 { inner: state_after(0x36), outer: state_after(0x5c) }
+        let takes_pairs = sha1_pair::is_supported();
+        HmacSha1 { inner: state_after(0x36), outer: state_after(0x5c), takes_pairs }
+    }
+
+    /// Whether [`HmacSha1::tag_pair`] may be called.
+    pub(super) fn takes_pairs(&self) -> bool {
+        self.takes_pairs
+    }
+
+    /// As [`HmacSha1::tag`], of two bodies of one length, each with what stands behind it.
+    pub(super) fn tag_pair(&self, bodies: [&[u8]; 2], after: [[u8; 4]; 2]) -> [[u8; 20]; 2] {
+        let mut states = [self.inner.0.h; 2];
+        let whole = bodies.map(|body| &body[..body.len() / 64 * 64]);
+        sha1_pair::compress(&mut states, whole);
+        let length = bodies[0].len() + after[0].len();
+        let (last, last_blocks) =
+            padded_pair(array::from_fn(|lane| [&bodies[lane][whole[lane].len()..], &after[lane]]), length);
+        sha1_pair::compress(&mut states, last.each_ref().map(|last| &last[..last_blocks * 64]));
+
+        let inner = states.map(digest_of);
+        let mut states = [self.outer.0.h; 2];
+        let (last, last_blocks) = padded_pair(inner.each_ref().map(|inner| [&inner[..], &[]]), 20);
+        sha1_pair::compress(&mut states, last.each_ref().map(|last| &last[..last_blocks * 64]));
+        states.map(digest_of)
     }
 
     /// Of `body` and `after`, one behind the other.
@@ -84,6 +111,32 @@ impl HmacSha1 {
         outer.update(&inner.finish());
         outer.finish()
     }
+}
+
+/// What is left of two messages of one length, padded to one or two blocks (FIPS 180-4 section
+/// 5.1.1), and how many these are. `length` is the message's behind its first block, the key.
+fn padded_pair(rest: [[&[u8]; 2]; 2], length: usize) -> ([[u8; 128]; 2], usize) {
+    let mut blocks = 1;
+    let padded = rest.map(|[start, end]| {
+        let mut block = [0; 128];
+        let used = start.len() + end.len();
+        block[..start.len()].copy_from_slice(start);
+        block[start.len()..used].copy_from_slice(end);
+        block[used] = 0x80;
+        blocks = (used + 1 + 8).div_ceil(64);
+        let bits = (64 + length as u64) * 8;
+        block[blocks * 64 - 8..blocks * 64].copy_from_slice(&bits.to_be_bytes());
+        block
+    });
+    (padded, blocks)
+}
+
+fn digest_of(state: sha1_pair::State) -> [u8; 20] {
+    let mut digest = [0; 20];
+    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    digest
 }
 
 #[derive(Clone, Copy)]

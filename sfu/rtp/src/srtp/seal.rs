@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::cipher::Cipher;
+use super::cipher::{Cipher, Claimed};
 use super::{
     MasterKey, Profile, RTCP_HEADER_BYTES, RTCP_INDEX_MAX, RTP_HEADER_BYTES, RTP_INDEX_MAX, STREAMS_MAX,
     u16_at, u32_at,
@@ -120,6 +120,16 @@ impl fmt::Debug for Sealer {
     }
 }
 
+/// A packet of [`StreamSealer::seal_rtp_group`]; the fields are the parameters of
+/// [`StreamSealer::seal_rtp`]. Sealed, it is as much longer as [`StreamSealer::tag_bytes`] says.
+#[derive(Debug)]
+pub struct Unsealed<'a> {
+    pub out: &'a mut [u8],
+    pub header_length: usize,
+    pub plain_length: usize,
+    pub sequence_number: u64,
+}
+
 /// The one owner of a stream: who has it, and nobody else, seals packets of its SSRC, each once.
 pub struct StreamSealer {
     ssrc: u32,
@@ -154,40 +164,54 @@ impl StreamSealer {
         plain_length: usize,
         sequence_number: u64,
     ) -> Result<usize, SealError> {
-        let packet = self.claim(out, header_length, plain_length, sequence_number)?;
-        self.cipher.seal_rtp(self.ssrc, sequence_number, packet, header_length);
-        Ok(packet.len())
+        let packet = self.claim(Unsealed { out, header_length, plain_length, sequence_number })?;
+        let length = packet.out.len();
+        self.cipher.seal_rtp(self.ssrc, packet);
+        Ok(length)
     }
 
-    /// As [`StreamSealer::seal_rtp`], with the header at the start of `out` and the payload
-    /// elsewhere, which spares a copy of it.
-    pub fn seal_rtp_from(
+    /// Seals packets one after the other, as [`StreamSealer::seal_rtp`] does. With AES-CM two of one
+    /// length, one behind the other, take little longer than one.
+    ///
+    /// # Errors
+    /// As [`StreamSealer::seal_rtp`]. What came before the packet at fault is sealed then.
+    pub fn seal_rtp_group<'a>(
         &mut self,
-        out: &mut [u8],
-        header_length: usize,
-        payload: &[u8],
-        sequence_number: u64,
-    ) -> Result<usize, SealError> {
-        let packet = self.claim(out, header_length, header_length + payload.len(), sequence_number)?;
-        self.cipher.seal_rtp_from(self.ssrc, sequence_number, packet, header_length, payload);
-        Ok(packet.len())
+        packets: impl IntoIterator<Item = Unsealed<'a>>,
+    ) -> Result<(), SealError> {
+        if !self.cipher.takes_pairs() {
+            return packets.into_iter().try_for_each(|packet| {
+                let packet = self.claim(packet)?;
+                self.cipher.seal_rtp(self.ssrc, packet);
+                Ok(())
+            });
+        }
+        let mut packets = packets.into_iter().peekable();
+        while let Some(first) = packets.next() {
+            let second = packets.next_if(|second| second.plain_length == first.plain_length);
+            let first = self.claim(first)?;
+            match second.map(|second| self.claim(second)) {
+                None => self.cipher.seal_rtp(self.ssrc, first),
+                Some(Ok(second)) => self.cipher.seal_rtp_pair(self.ssrc, [first, second]),
+                Some(Err(error)) => {
+                    self.cipher.seal_rtp(self.ssrc, first);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Checks everything and uses the number up. Returns the part of `out` that the packet fills.
-    fn claim<'a>(
-        &mut self,
-        out: &'a mut [u8],
-        header_length: usize,
-        plain_length: usize,
-        sequence_number: u64,
-    ) -> Result<&'a mut [u8], SealError> {
+    /// Checks everything and uses the number up.
+    fn claim<'a>(&mut self, packet: Unsealed<'a>) -> Result<Claimed<'a>, SealError> {
+        let Unsealed { out, header_length, plain_length, sequence_number } = packet;
         if header_length < RTP_HEADER_BYTES || plain_length < header_length {
             return Err(SealError::TooShort { header_length, length: plain_length });
         }
         let (needed, room) = (plain_length + self.cipher.tag_bytes(), out.len());
-        let Some(packet) = out.get_mut(..needed) else { return Err(SealError::NoRoom { needed, room }) };
+        let Some(out) = out.get_mut(..needed) else { return Err(SealError::NoRoom { needed, room }) };
         let ssrc = self.ssrc;
-        if u16_at(packet, 2) != Some(sequence_number as u16) || u32_at(packet, 8) != Some(ssrc) {
+        if u16_at(out, 2) != Some(sequence_number as u16) || u32_at(out, 8) != Some(ssrc) {
             return Err(SealError::OtherPacket { ssrc, sequence_number });
         }
         if sequence_number > RTP_INDEX_MAX {
@@ -197,7 +221,7 @@ impl StreamSealer {
             return Err(SealError::Reused { sequence_number, lowest: self.lowest });
         }
         self.lowest = sequence_number + 1;
-        Ok(packet)
+        Ok(Claimed { out, header_length, index: sequence_number })
     }
 }
 
