@@ -13,9 +13,10 @@ use crate::participant::publisher::Sent;
 use crate::participant::{Publisher, Received, Subscriber};
 use crate::udp::Inbox;
 
-/// Between two rounds over all sockets: as much for each participant, and this.
-const ROUND_MIN: Duration = Duration::from_micros(100);
-const ROUND_OF_EACH: Duration = Duration::from_micros(4);
+/// Between two rounds over all sockets: as much for each participant, and this at least. The kernel
+/// notes when packets come, so that it may be long.
+const ROUND_MIN: Duration = Duration::from_millis(2);
+const ROUND_OF_EACH: Duration = Duration::from_micros(20);
 /// The longest latency that is told apart.
 const LATENCY_NS_MAX: u64 = 10_000_000_000;
 
@@ -146,7 +147,7 @@ impl Members {
             let now = Instant::now();
             if round_at <= now {
                 let members = (self.publishers.len() + self.subscribers.len()) as u32;
-                round_at = now + ROUND_MIN + ROUND_OF_EACH * members;
+                round_at = now + ROUND_MIN.max(ROUND_OF_EACH * members);
                 self.receive();
             }
             let due = self.send_due(Instant::now());

@@ -58,7 +58,7 @@ pub struct Inbox {
     count: usize,
 }
 
-// SAFETY: its pointers point into itself only.
+// SAFETY: its pointers point into its own boxes, which stay where they are when it moves.
 unsafe impl Send for Inbox {}
 
 impl Inbox {
@@ -66,30 +66,34 @@ impl Inbox {
     pub fn new() -> Self {
         // SAFETY: all fields are numbers or pointers, for which zero is a value.
         let header: libc::mmsghdr = unsafe { mem::zeroed() };
-        Inbox {
+        let mut inbox = Inbox {
             buffers: vec![[0; DATAGRAM_BYTES_MAX]; BATCH].into(),
             sources: vec![MaybeUninit::zeroed(); BATCH].into(),
             controls: vec![Control([0; CONTROL_BYTES]); BATCH].into(),
             parts: vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH].into(),
             headers: vec![header; BATCH].into(),
-            count: 0,
+            // All of them are to be prepared.
+            count: BATCH,
+        };
+        for index in 0..BATCH {
+            let base = inbox.buffers[index].as_mut_ptr().cast();
+            inbox.parts[index] = libc::iovec { iov_base: base, iov_len: DATAGRAM_BYTES_MAX };
+            let header = &mut inbox.headers[index].msg_hdr;
+            header.msg_name = inbox.sources[index].as_mut_ptr().cast();
+            header.msg_iov = &mut inbox.parts[index];
+            header.msg_iovlen = 1;
+            header.msg_control = inbox.controls[index].0.as_mut_ptr().cast();
         }
+        inbox
     }
 
     /// Takes what is there, up to a batch. 0: nothing is.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        for index in 0..BATCH {
-            self.parts[index] = libc::iovec {
-                iov_base: self.buffers[index].as_mut_ptr().cast(),
-                iov_len: DATAGRAM_BYTES_MAX,
-            };
-            let header = &mut self.headers[index].msg_hdr;
-            header.msg_name = self.sources[index].as_mut_ptr().cast();
-            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-            header.msg_iov = &mut self.parts[index];
-            header.msg_iovlen = 1;
-            header.msg_control = self.controls[index].0.as_mut_ptr().cast();
-            header.msg_controllen = CONTROL_BYTES as _;
+        // The kernel has changed those that it used.
+        for header in &mut self.headers[..self.count] {
+            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_controllen = CONTROL_BYTES as _;
+            header.msg_hdr.msg_flags = 0;
         }
         // SAFETY: each header points to a buffer, a source and a control buffer of its own, with their
         // lengths, and all of them outlive the call.

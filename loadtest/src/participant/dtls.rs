@@ -272,3 +272,22 @@ impl SigningKey for Key {
         self.below.supported_hash_algorithms()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_profile_takes_the_place_of_all_and_nothing_else_changes() {
+        let hello = [&b"before"[..], &OFFERED, b"after"].concat();
+        for (cipher, profile) in [(Cipher::Gcm, 7), (Cipher::Cm, 1)] {
+            let mut restricted = hello.clone();
+            restrict(&mut restricted, cipher);
+            let expected = [0, 14, 0, 9, 0, 6, 0, profile, 0, profile, 0, profile, 0];
+            assert_eq!(restricted, [&b"before"[..], &expected, b"after"].concat());
+            let mut other = b"no hello".to_vec();
+            restrict(&mut other, cipher);
+            assert_eq!(other, b"no hello");
+        }
+    }
+}

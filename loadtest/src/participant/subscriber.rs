@@ -385,6 +385,6 @@ impl Dice {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32 % one_in == 0
+        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32).is_multiple_of(one_in)
     }
 }
