@@ -55,7 +55,7 @@ impl Janus {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         write_configuration(&dir, threads, room.ip, port)?;
         let log = fs::File::create(dir.join("log"))?;
-        let child = Command::new("janus")
+        let child = node::end_with_us(&mut Command::new("janus"))
             .arg("--configs-folder")
             .arg(&dir)
             .stdin(Stdio::null())

@@ -69,6 +69,19 @@ impl Ticks {
     }
 }
 
+/// Lets this process open as many files and sockets as it may.
+pub fn raise_open_files() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is written to and read during the calls only.
+    let done = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
+        }
+    };
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Keeps a process, or with 0 the calling thread, on one processor.
 pub fn pin(process: u32, processor: usize) -> io::Result<()> {
     // SAFETY: a set of processors is numbers, for which zero is a value.

@@ -120,6 +120,8 @@ impl Estimates {
 impl Load {
     /// Runs it. `progress` gets a line now and then.
     pub fn run(&self, sfu: &mut dyn Sfu, mut progress: impl FnMut(String)) -> anyhow::Result<Outcome> {
+        // Each participant has a socket.
+        kernel::raise_open_files()?;
         if let Some((of_server, _)) = self.processors {
             pin_all_threads(sfu.process(), of_server)?;
         }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use crate::sfu::{Room, Sfu};
 const WITHIN: Duration = Duration::from_secs(20);
 /// How long a read waits for the next frame.
 const READ_WITHIN: Duration = Duration::from_millis(50);
+/// All participants are in one room.
+const TRANSPORTS_MAX: usize = 8_192;
 const EPOCH: Epoch = Epoch(1);
 const ROUTER: RouterId = RouterId(Id { epoch: EPOCH, serial: 1 });
 
@@ -50,7 +53,7 @@ impl Node {
         make_certificates(program, &dir)?;
         let pem = |name: &str| dir.join(format!("{name}.pem"));
         let log = fs::File::create(dir.join("log"))?;
-        let child = command(program)
+        let child = end_with_us(&mut command(program))
             .arg("sfu")
             .current_dir(&dir)
             .env("BROLETTO_DATA_DIR", dir.join("data"))
@@ -58,6 +61,7 @@ impl Node {
             .env("BROLETTO_MEDIA__BIND", room.ip.to_string())
             .env("BROLETTO_MEDIA__UDP_PORT_BASE", free_port(room.ip)?.to_string())
             .env("BROLETTO_MEDIA__TCP", "false")
+            .env("BROLETTO_MEDIA__LIMITS__TRANSPORTS_PER_ROUTER", TRANSPORTS_MAX.to_string())
             .env("BROLETTO_MEDIA__CONTROL__LISTEN", "127.0.0.1:0")
             .env("BROLETTO_MEDIA__CONTROL__CERTIFICATE", pem("node-certificate"))
             .env("BROLETTO_MEDIA__CONTROL__PRIVATE_KEY", pem("node-key"))
@@ -205,6 +209,17 @@ impl Drop for Node {
         end(&mut self.child);
         // It is in the system's folder for such things.
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Lets a child end with the thread that starts it, however that ends.
+pub fn end_with_us(command: &mut Command) -> &mut Command {
+    // SAFETY: prctl touches no memory, and so may be called between fork and exec.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        })
     }
 }
 
