@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use broletto_loadtest::compare::{self, Compare};
+use broletto_loadtest::forward::{self, ForwardArguments};
 use broletto_loadtest::limit::{Bounds, Options, measure};
 use broletto_loadtest::link::LinkConfig;
 use broletto_loadtest::relay::{Order, Relay, RelayConfig};
@@ -28,6 +30,11 @@ enum Command {
     /// `stats` from its standard input, each answered by a line that begins with `ok` or `error`.
     /// Ends when its standard input does.
     Relay(RelayArguments),
+    /// Measures what a media node needs to forward a packet, in processor time.
+    Forward(ForwardArguments),
+    /// Measures another server beside ours, with the same load.
+    #[command(subcommand)]
+    Compare(Compare),
     /// Measures what a packet costs at least on this machine: sending, sealing, and both.
     ///
     /// Run it with nothing beside it, in a network namespace of its own. Exits with 1 when the
@@ -98,6 +105,12 @@ fn main() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match Arguments::parse().command {
         Command::Relay(arguments) => runtime.block_on(relay(arguments)).map(|()| ExitCode::SUCCESS),
+        Command::Forward(arguments) => {
+            forward::run(&arguments, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Compare(compare) => {
+            compare::run(&compare, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Limit(arguments) => limit(arguments),
     }
 }
