@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use broletto_loadtest::interop::{self, InteropArguments};
 use broletto_loadtest::link::LinkConfig;
 use broletto_loadtest::relay::{Order, Relay, RelayConfig};
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +26,8 @@ enum Command {
     /// `stats` from its standard input, each answered by a line that begins with `ok` or `error`.
     /// Ends when its standard input does.
     Relay(RelayArguments),
+    /// Publishes and receives every codec with another WebRTC implementation. Exit 1 if one failed.
+    Interop(InteropArguments),
 }
 
 #[derive(Args)]
@@ -65,6 +68,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match Arguments::parse().command {
         Command::Relay(arguments) => runtime.block_on(relay(arguments)),
+        Command::Interop(arguments) => end(runtime.block_on(interop::run(&arguments, print))),
     }
 }
 
@@ -111,6 +115,19 @@ fn take_orders(orders: &mpsc::Sender<Order>) {
             return;
         }
     }
+}
+
+/// What prints when nobody reads is lost.
+fn print(line: &str) {
+    let _ = print_line(line);
+}
+
+/// Exit 1 tells that a test failed; an error, that there was none.
+fn end(passed: anyhow::Result<bool>) -> anyhow::Result<()> {
+    if !passed? {
+        std::process::exit(1);
+    }
+    Ok(())
 }
 
 fn print_line(line: &str) -> std::io::Result<()> {
