@@ -8,6 +8,7 @@ use anyhow::Context;
 use broletto_loadtest::interop::{self, InteropArguments};
 use broletto_loadtest::link::LinkConfig;
 use broletto_loadtest::relay::{Order, Relay, RelayConfig};
+use broletto_loadtest::storm::{self, StormArguments};
 use clap::{Args, Parser, Subcommand};
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,6 +29,8 @@ enum Command {
     Relay(RelayArguments),
     /// Publishes and receives every codec with another WebRTC implementation. Exit 1 if one failed.
     Interop(InteropArguments),
+    /// Lets thousands join at random, or come back at once. Exit 1 if that was too much.
+    Storm(StormArguments),
 }
 
 #[derive(Args)]
@@ -69,6 +72,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Relay(arguments) => runtime.block_on(relay(arguments)),
         Command::Interop(arguments) => end(runtime.block_on(interop::run(&arguments, print))),
+        Command::Storm(arguments) => end(runtime.block_on(storm::run(&arguments, print))),
     }
 }
 

@@ -45,7 +45,7 @@ impl fmt::Display for Verdict {
         let Verdict { packets, frames, late, repeated } = self;
         write!(
             f,
-            "{frames} frames in {packets} packets, whole and without a gap across the switch; {late} late"
+            "{frames} frames in {packets} packets, whole and without a gap across the switch; {late} late, {repeated} repeated"
         )
     }
 }
