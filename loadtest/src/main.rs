@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use broletto_loadtest::interop::{self, InteropArguments};
 use broletto_loadtest::link::LinkConfig;
+use broletto_loadtest::link_text::LinkChange;
+use broletto_loadtest::meet::{self, MeetArguments};
 use broletto_loadtest::relay::{Order, Relay, RelayConfig};
 use broletto_loadtest::storm::{self, StormArguments};
 use clap::{Args, Parser, Subcommand};
@@ -23,12 +25,15 @@ struct Arguments {
 enum Command {
     /// Relays UDP over an emulated network.
     ///
-    /// Prints `ready ADDRESS`, and then takes lines such as `down rate 300000`, `up loss 0.05` or
-    /// `stats` from its standard input, each answered by a line that begins with `ok` or `error`.
+    /// Prints `ready ADDRESS`, and then takes lines such as `down link loss=5 delay=100`,
+    /// `down rate 300000`, `up loss 0.05` or `stats` from its standard input, each answered by a line that begins with `ok` or `error`.
     /// Ends when its standard input does.
     Relay(RelayArguments),
     /// Publishes and receives every codec with another WebRTC implementation. Exit 1 if one failed.
     Interop(InteropArguments),
+    /// Holds meetings of synthetic participants, as a scenario says. Exit 1 if one of its limits did
+    /// not hold.
+    Meet(MeetArguments),
     /// Lets thousands join at random, or come back at once. Exit 1 if that was too much.
     Storm(StormArguments),
 }
@@ -62,6 +67,13 @@ struct RelayArguments {
     /// The longest that a packet waits for its turn.
     #[arg(long, default_value_t = 200)]
     queue_ms: u64,
+    /// What the way from the server is like, such as "loss=5 burst=3 delay=100 jitter=10 rate=2000
+    /// queue=200" (per cent, packets, ms, ms, kbit/s, ms); it comes after the options above.
+    #[arg(long, default_value_t, hide_default_value = true)]
+    down: LinkChange,
+    /// What the way to the server is like.
+    #[arg(long, default_value_t, hide_default_value = true)]
+    up: LinkChange,
     /// The same seed makes the same dice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -72,6 +84,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Relay(arguments) => runtime.block_on(relay(arguments)),
         Command::Interop(arguments) => end(runtime.block_on(interop::run(&arguments, print))),
+        Command::Meet(arguments) => end(runtime.block_on(meet::run(&arguments, print))),
         Command::Storm(arguments) => end(runtime.block_on(storm::run(&arguments, print))),
     }
 }
@@ -88,8 +101,8 @@ async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {
     let config = RelayConfig {
         listen: arguments.listen,
         to: arguments.to,
-        down: LinkConfig { rate_bps: arguments.down_bps, ..both },
-        up: LinkConfig { rate_bps: arguments.up_bps, ..both },
+        down: arguments.down.apply(LinkConfig { rate_bps: arguments.down_bps, ..both }),
+        up: arguments.up.apply(LinkConfig { rate_bps: arguments.up_bps, ..both }),
         seed: arguments.seed,
     };
     let relay = Relay::bind(config).await.with_context(|| format!("cannot listen on {}", config.listen))?;

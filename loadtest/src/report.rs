@@ -12,12 +12,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::Serialize;
 
 pub use distribution::Summary;
 pub use sampler::Sampler;
 
 use distribution::Distribution;
+
+/// Of the server's log, that are printed.
+const LOG_LINES_MAX: usize = 10;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -125,6 +129,22 @@ impl Report {
             format!("{word} {}: {}", check.name, check.comparison())
         });
         facts.chain(distributions).chain(checks).collect()
+    }
+
+    /// Prints it with what the server logged, and writes it where that was wished. Whether it passed.
+    pub fn finish(&self, out: Option<&Path>, log: &str, print: fn(&str)) -> anyhow::Result<bool> {
+        self.lines().iter().for_each(|line| print(line));
+        let mut log = log.lines();
+        log.by_ref().take(LOG_LINES_MAX).for_each(|line| print(&format!("server: {line}")));
+        match log.count() {
+            0 => {}
+            more => print(&format!("server: … and {more} lines more")),
+        }
+        if let Some(dir) = out {
+            self.write(dir).with_context(|| format!("no report in {}", dir.display()))?;
+            print(&format!("report: {}", dir.join("report.html").display()));
+        }
+        Ok(self.passed())
     }
 
     /// `result.json`, `result.csv`, `series.csv` and `report.html`, in a directory that is made.

@@ -255,8 +255,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_is_read_from_a_url() {
-        assert_eq!(address_of("http://127.0.0.1:8080/").await.unwrap(), "127.0.0.1:8080".parse().unwrap());
-        assert_eq!(address_of("http://127.0.0.1").await.unwrap(), "127.0.0.1:80".parse().unwrap());
+        assert_eq!(
+            address_of("http://127.0.0.1:8080/").await.unwrap(),
+            SocketAddr::from(([127, 0, 0, 1], 8080))
+        );
+        assert_eq!(address_of("http://127.0.0.1").await.unwrap(), SocketAddr::from(([127, 0, 0, 1], 80)));
         assert!(address_of("127.0.0.1:80").await.is_err());
     }
 

@@ -17,7 +17,6 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::client::create_room;
 use crate::progress::Progress;
-use crate::report::Report;
 use crate::server::{Capacity, Server, ServerArguments, raise_open_files};
 
 #[derive(Debug, Clone, Args)]
@@ -98,28 +97,7 @@ pub async fn run(arguments: &StormArguments, print: fn(&str)) -> anyhow::Result<
         true => idle::run(arguments, &mut server, &rooms, print).await?,
         false => join::run(arguments, &server, &rooms, print).await?,
     };
-    finish(&report, arguments.out.as_deref(), &server.log(), print)
-}
-
-/// Prints the report, and writes it where it was wished.
-fn finish(
-    report: &Report,
-    out: Option<&std::path::Path>,
-    log: &str,
-    print: fn(&str),
-) -> anyhow::Result<bool> {
-    report.lines().iter().for_each(|line| print(line));
-    let mut lines = log.lines();
-    lines.by_ref().take(10).for_each(|line| print(&format!("server: {line}")));
-    let more = lines.count();
-    if more > 0 {
-        print(&format!("server: … and {more} lines more"));
-    }
-    if let Some(dir) = out {
-        report.write(dir).with_context(|| format!("no report in {}", dir.display()))?;
-        print(&format!("report: {}", dir.join("report.html").display()));
-    }
-    Ok(report.passed())
+    report.finish(arguments.out.as_deref(), &server.log(), print)
 }
 
 /// Their ids. A server takes some ten requests a second from one address.
