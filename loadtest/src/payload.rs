@@ -88,6 +88,47 @@ pub fn voice(stamp: Stamp) -> Vec<u8> {
     fill(vec![0xf8], VOICE_BYTES, stamp)
 }
 
+/// Voices behind older ones (RFC 2198), which are given from the oldest and are 20 ms apart.
+pub fn redundant(payload_type: u8, older: &[Vec<u8>], voice: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for (index, block) in older.iter().enumerate() {
+        let ticks = (older.len() - index) as u32 * 960;
+        let [_, offset @ ..] = (ticks << 10 | block.len() as u32 & 0x3ff).to_be_bytes();
+        payload.push(0x80 | payload_type);
+        payload.extend(offset);
+    }
+    payload.push(payload_type);
+    older.iter().for_each(|block| payload.extend(block));
+    payload.extend(voice);
+    payload
+}
+
+/// What [`redundant`] put together: from the newest, with how many packets before each was sent. None:
+/// malformed.
+pub fn blocks(payload: &[u8]) -> Option<Vec<(u64, &[u8])>> {
+    let (mut rest, mut older) = (payload, Vec::new());
+    loop {
+        let (first, tail) = rest.split_first()?;
+        if first & 0x80 == 0 {
+            rest = tail;
+            break;
+        }
+        let (bytes, tail) = tail.split_first_chunk::<3>()?;
+        let word = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+        older.push((u64::from(word >> 10) / 960, (word & 0x3ff) as usize));
+        rest = tail;
+    }
+    let mut blocks = Vec::new();
+    for (before, length) in older {
+        let (block, tail) = rest.split_at_checked(length)?;
+        blocks.push((before, block));
+        rest = tail;
+    }
+    blocks.push((0, rest));
+    blocks.reverse();
+    Some(blocks)
+}
+
 /// The payloads of a frame of about so many bytes; `packet` and `packets` of the stamp are filled in.
 pub fn frame(picture: Picture, bytes: usize, stamp: Stamp) -> Vec<Vec<u8>> {
     let packets = bytes.div_ceil(PAYLOAD_BYTES_MAX).max(1);
@@ -305,6 +346,19 @@ mod tests {
         let other = voice(Stamp { frame: 40_001, ..stamp(true) });
         let mixed = [&whole[..40], &other[40..]].concat();
         assert_eq!(Stamp::read(&mixed), None);
+    }
+
+    #[test]
+    fn redundant_voices_are_taken_apart_again() {
+        let voices = [7, 8, 9].map(|frame| voice(Stamp { frame, ..stamp(true) }));
+        let payload = redundant(111, &voices[..2], &voices[2]);
+        let read = blocks(&payload).expect("well formed");
+        let frames =
+            read.iter().map(|(before, block)| (*before, Stamp::read(block).map(|stamp| stamp.frame)));
+        assert_eq!(frames.collect::<Vec<_>>(), [(0, Some(9)), (1, Some(8)), (2, Some(7))]);
+        assert_eq!(blocks(&redundant(111, &[], &voices[0])), Some(vec![(0, &voices[0][..])]));
+        assert_eq!(blocks(&payload[..5]), None);
+        assert_eq!(blocks(&[]), None);
     }
 
     #[test]

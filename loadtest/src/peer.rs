@@ -70,7 +70,8 @@ impl Peer {
         let local = socket.local_addr()?;
         let now = Instant::now();
         let config = Rtc::builder().set_rtp_mode(true).set_dtls_cert(certificate).clear_codecs();
-        let config = config.enable_opus(true, false).enable_h264(true).enable_vp8(true);
+        // With redundant audio (RFC 2198), as browsers have it.
+        let config = config.enable_opus(true, true).enable_h264(true).enable_vp8(true);
         let mut rtc = config.enable_vp9(true).enable_av1(true).build(now);
         rtc.add_local_candidate(Candidate::host(local, "udp")?);
         Ok(Peer {

@@ -12,6 +12,12 @@ const FREEZE_MIN: Duration = Duration::from_millis(150);
 const LATE_MAX: Duration = Duration::from_millis(200);
 /// A frame of Opus, which is known when it has ended.
 const VOICE_FRAME: Duration = Duration::from_millis(20);
+/// For what is missing to be sent again, and between two wishes for a key frame.
+const ASK_AFTER: Duration = Duration::from_millis(250);
+const ASK_PERIOD: Duration = Duration::from_millis(500);
+/// The longest that a player holds pictures back, and how fast that falls, a second in a second.
+const HOLD_MAX: Duration = Duration::from_millis(500);
+const HOLD_FALL: f64 = 0.01;
 /// Pictures that are being put together.
 const PARTIAL_MAX: usize = 64;
 
@@ -78,15 +84,27 @@ impl VoiceMeter {
 pub struct PictureMeter {
     /// Packets that have come of pictures that are not whole yet.
     partial: BTreeMap<Picture, u16>,
+    /// Pictures that are whole and wait for one before them.
+    waiting: BTreeMap<Picture, Waiting>,
     shown: Option<Picture>,
     /// When the last one was shown, or the slot got its source.
     since: Option<Duration>,
+    /// For how long after they were made pictures are held back, so that late ones come in time.
+    hold: Duration,
+    held_at: Duration,
+    asked_at: Option<Duration>,
     intervals: VecDeque<Duration>,
     pub quality: PictureQuality,
 }
 
 /// Publisher, encoding, frame.
 type Picture = (u32, u8, u32);
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    came: Duration,
+    made: Duration,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PictureQuality {
@@ -106,10 +124,12 @@ impl PictureMeter {
         self.since = present.then_some(now);
         self.intervals.clear();
         self.partial.clear();
+        self.waiting.clear();
     }
 
     pub fn handle_packet(&mut self, stamp: Stamp, now: Duration) {
         let picture = (stamp.publisher, stamp.encoding, stamp.frame);
+        let made = Duration::from_micros(stamp.made_us);
         let came = self.partial.entry(picture).or_default();
         *came += 1;
         if *came < stamp.packets {
@@ -120,11 +140,29 @@ impl PictureMeter {
         }
         self.partial.remove(&picture);
         // A player shows what it can decode: a key frame, or what follows the picture before.
-        let follows = self.shown == Some((stamp.publisher, stamp.encoding, stamp.frame.wrapping_sub(1)));
-        if stamp.key_frame || follows {
-            self.shown = Some(picture);
-            self.show(now);
+        let of_shown = self.shown.filter(|shown| (shown.0, shown.1) == (picture.0, picture.1));
+        if of_shown.is_some_and(|shown| picture.2 <= shown.2) {
+            return;
         }
+        if stamp.key_frame || of_shown.is_some_and(|shown| picture.2 == shown.2 + 1) {
+            self.show(picture, made, now);
+        } else {
+            self.waiting.insert(picture, Waiting { came: now, made });
+            if self.waiting.len() > PARTIAL_MAX {
+                self.waiting.pop_first();
+            }
+        }
+    }
+
+    /// Whether the player has to ask for a key frame: what it has cannot be shown, and what is missing
+    /// should have been sent again by now.
+    pub fn asks_for_key_frame(&mut self, now: Duration) -> bool {
+        let waits = self.waiting.values().any(|one| now.saturating_sub(one.came) >= ASK_AFTER);
+        let asks = waits && self.asked_at.is_none_or(|at| now.saturating_sub(at) >= ASK_PERIOD);
+        if asks {
+            self.asked_at = Some(now);
+        }
+        asks
     }
 
     /// Nothing more is watched.
@@ -134,17 +172,38 @@ impl PictureMeter {
         }
     }
 
-    fn show(&mut self, now: Duration) {
+    /// And what has waited for it.
+    fn show(&mut self, picture: Picture, made: Duration, now: Duration) {
+        let (mut next, mut made) = (picture, Some(made));
+        while let Some(of) = made {
+            self.shown = Some(next);
+            self.count(of, now);
+            next.2 = next.2.wrapping_add(1);
+            made = self.waiting.remove(&next).map(|waiting| waiting.made);
+        }
+        // What is older than what is shown, or of another source, is not waited for any more.
+        let same = |other: &Picture| (other.0, other.1) == (picture.0, picture.1) && other.2 >= next.2;
+        self.waiting.retain(|other, _| same(other));
+    }
+
+    fn count(&mut self, made: Duration, now: Duration) {
         self.quality.frames += 1;
+        // As a player does: a late picture makes it hold the next ones longer, and as long as none is
+        // late it holds them less and less.
+        let less = now.saturating_sub(self.held_at).mul_f64(HOLD_FALL);
+        self.held_at = now;
+        let way = now.saturating_sub(made);
+        self.hold = self.hold.saturating_sub(less).max(way).min(HOLD_MAX);
+        let shown_at = now.max(made + self.hold);
         if let Some(since) = self.since {
-            let interval = now.saturating_sub(since);
+            let interval = shown_at.saturating_sub(since);
             self.wait(interval);
             self.intervals.push_back(interval);
             if self.intervals.len() > FREEZE_WINDOW {
                 self.intervals.pop_front();
             }
         }
-        self.since = Some(now);
+        self.since = self.since.max(Some(shown_at));
     }
 
     fn wait(&mut self, interval: Duration) {
@@ -202,7 +261,15 @@ mod tests {
     }
 
     fn stamp(frame: u32, packet: u16, key_frame: bool) -> Stamp {
-        Stamp { publisher: 1, encoding: 0, key_frame, frame, packet, packets: 2, made_us: 0 }
+        Stamp {
+            publisher: 1,
+            encoding: 0,
+            key_frame,
+            frame,
+            packet,
+            packets: 2,
+            made_us: u64::from(frame) * 40_000,
+        }
     }
 
     /// Frames of two packets each, 40 ms apart, but for those of which `lost` is true.
@@ -239,14 +306,44 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_that_comes_late_lets_those_go_on_that_waited_for_it() {
+        let mut meter = PictureMeter::default();
+        meter.handle_source(true, Duration::ZERO);
+        film(&mut meter, 50, |frame, _| frame == 40);
+        assert_eq!(meter.quality.frames, 40);
+        assert!(meter.asks_for_key_frame(2_000 * MILLISECOND));
+        assert!(!meter.asks_for_key_frame(2_100 * MILLISECOND), "not again at once");
+        [0, 1].map(|packet| meter.handle_packet(stamp(40, packet, false), 2_200 * MILLISECOND));
+        assert_eq!(meter.quality.frames, 50);
+        assert!(!meter.asks_for_key_frame(9_000 * MILLISECOND));
+        // And what comes again is not shown again.
+        [0, 1].map(|packet| meter.handle_packet(stamp(40, packet, false), 2_300 * MILLISECOND));
+        assert_eq!(meter.quality.frames, 50);
+    }
+
+    #[test]
+    fn a_player_learns_to_wait_for_late_pictures() {
+        let mut meter = PictureMeter::default();
+        meter.handle_source(true, Duration::ZERO);
+        // Every tenth picture comes 230 ms after it was made.
+        let way = |frame: u32| if frame % 10 == 9 { 230 } else { 20 };
+        let mut order: Vec<u32> = (0..500).collect();
+        order.sort_by_key(|frame| frame * 40 + way(*frame));
+        for frame in order {
+            let now = (frame * 40 + way(frame)) * MILLISECOND;
+            [0, 1].map(|packet| meter.handle_packet(stamp(frame, packet, frame == 0), now));
+        }
+        assert_eq!((meter.quality.frames, meter.quality.freezes), (500, 1), "{:?}", meter.quality);
+    }
+
+    #[test]
     fn a_slot_that_has_nothing_to_show_does_not_freeze() {
         let mut meter = PictureMeter::default();
         meter.handle_source(true, Duration::ZERO);
         film(&mut meter, 50, |_, _| false);
         meter.handle_source(false, Duration::from_secs(2));
         meter.handle_source(true, Duration::from_secs(60));
-        meter.handle_packet(stamp(2_000, 0, true), Duration::from_secs(60));
-        meter.handle_packet(stamp(2_000, 1, true), Duration::from_secs(60));
+        [0, 1].map(|packet| meter.handle_packet(stamp(1_500, packet, true), Duration::from_secs(60)));
         assert_eq!((meter.quality.freezes, meter.quality.watched), (0, Duration::from_secs(2)));
     }
 }

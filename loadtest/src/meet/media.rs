@@ -10,7 +10,7 @@ use str0m::media::{Mid, Pt, Rid};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
 use super::scenario::Camera;
-use crate::payload::{Picture, Stamp, frame, voice};
+use crate::payload::{Picture, Stamp, frame, redundant, voice};
 
 const VOICE_PERIOD: Duration = Duration::from_millis(20);
 const VOICE_TICKS: u32 = 960;
@@ -54,6 +54,8 @@ struct Voice {
     mid: Mid,
     next_at: Instant,
     frame: u32,
+    /// The frame before, which goes along with the next one where the server takes it.
+    before: Vec<Vec<u8>>,
 }
 
 /// One encoding of a camera or of a screen.
@@ -78,7 +80,7 @@ impl Sender {
     }
 
     pub(super) fn add_voice(&mut self, mid: Mid) {
-        self.voice = Some(Voice { mid, next_at: Instant::now(), frame: 0 });
+        self.voice = Some(Voice { mid, next_at: Instant::now(), frame: 0, before: Vec::new() });
     }
 
     pub(super) fn add_film(&mut self, mid: Mid, source: Source, camera: Camera) {
@@ -164,6 +166,7 @@ impl Sender {
         let Some(voice_line) = &mut self.voice else { return Ok(()) };
         if !self.publishing.microphone {
             voice_line.next_at = now;
+            voice_line.before.clear();
             return Ok(());
         }
         while voice_line.next_at <= now {
@@ -190,7 +193,13 @@ impl Sender {
                 ..ExtensionValues::default()
             };
             let (number, ticks) = (u64::from(voice_line.frame), voice_line.frame.wrapping_mul(VOICE_TICKS));
-            let packet = RtpWrite::new(payload_type, number.into(), ticks, at, voice(stamp));
+            let payload = voice(stamp);
+            let (on_wire, whole) = match redundant_type(rtc, payload_type) {
+                Some(red) => (red, redundant(*payload_type, &voice_line.before, &payload)),
+                None => (payload_type, payload.clone()),
+            };
+            voice_line.before = vec![payload];
+            let packet = RtpWrite::new(on_wire, number.into(), ticks, at, whole);
             let mut api = rtc.direct_api();
             let stream =
                 api.stream_tx_by_mid(voice_line.mid, None).context("a line that sends has a stream")?;
@@ -274,4 +283,9 @@ fn payload_type(rtc: &Rtc, mid: Mid, codec: WireCodec) -> Option<Pt> {
     let mut fitting =
         params.filter(|one| one.spec().codec == codec && media.remote_pts().contains(&one.pt()));
     fitting.next().map(|params| params.pt())
+}
+
+/// Of redundant audio (RFC 2198), if the server takes it.
+fn redundant_type(rtc: &Rtc, opus: Pt) -> Option<Pt> {
+    rtc.codec_config().params().iter().find(|params| params.pt() == opus)?.red()
 }

@@ -9,7 +9,7 @@ use broletto_protocol::client::{ClientMessage, ReceiveSlot, SendSlot};
 use broletto_protocol::server::{ServerMessage, Slot, SlotSource};
 use broletto_protocol::{MediaKind, ParticipantId, Publishing, Source};
 use str0m::config::DtlsCert;
-use str0m::media::{MediaKind as WireKind, Mid};
+use str0m::media::{KeyframeRequestKind, MediaKind as WireKind, Mid};
 use str0m::rtp::RtpPacket;
 
 use super::media::{Sender, rids};
@@ -18,7 +18,7 @@ use super::slots::{Roster, Wishes};
 use crate::client::Session;
 use crate::link::LinkConfig;
 use crate::link_text::LinkChange;
-use crate::payload::Stamp;
+use crate::payload::{Stamp, blocks};
 use crate::peer::{Happening, Line, Peer};
 use crate::quality::{PictureMeter, PictureQuality, VoiceMeter, VoiceQuality};
 
@@ -267,16 +267,43 @@ impl Present {
         if packet.payload.is_empty() {
             return;
         }
+        let now = self.since_begun();
+        if self.voices.contains_key(&mid) {
+            return self.handle_voice(mid, packet, now);
+        }
         let Some(stamp) = Stamp::read(&packet.payload) else {
             self.damaged += 1;
             return;
         };
-        let now = self.since_begun();
-        if let Some(voice) = self.voices.get_mut(&mid) {
-            let way = now.saturating_sub(Duration::from_micros(stamp.made_us));
-            voice.handle_packet(*packet.seq_no, way);
-        } else if let Some((picture, _)) = self.pictures.get_mut(&mid) {
+        if let Some((picture, _)) = self.pictures.get_mut(&mid) {
             picture.handle_packet(stamp, now);
+            if picture.asks_for_key_frame(now) {
+                if let Some(stream) = self.peer.rtc.direct_api().stream_rx_by_mid(mid, None) {
+                    stream.request_keyframe(KeyframeRequestKind::Pli);
+                }
+                self.peer.wake();
+            }
+        }
+    }
+
+    fn handle_voice(&mut self, mid: Mid, packet: &RtpPacket, now: Duration) {
+        let mut params = self.peer.rtc.codec_config().params().iter();
+        let is_redundant = params.any(|params| params.red() == Some(packet.header.payload_type));
+        let voices =
+            if is_redundant { blocks(&packet.payload) } else { Some(vec![(0, &packet.payload[..])]) };
+        let Some(voices) = voices else {
+            self.damaged += 1;
+            return;
+        };
+        let meter = self.voices.entry(mid).or_default();
+        for (before, voice) in voices {
+            match (Stamp::read(voice), packet.seq_no.checked_sub(before)) {
+                (Some(stamp), Some(number)) => {
+                    meter.handle_packet(number, now.saturating_sub(Duration::from_micros(stamp.made_us)));
+                }
+                (Some(_), None) => {}
+                (None, _) => self.damaged += 1,
+            }
         }
     }
 
