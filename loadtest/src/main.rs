@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -79,13 +80,27 @@ struct RelayArguments {
     seed: u64,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    let passed = run(Arguments::parse().command);
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // A test that could not be made is no test that failed.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether what was tested held.
+fn run(command: Command) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match Arguments::parse().command {
-        Command::Relay(arguments) => runtime.block_on(relay(arguments)),
-        Command::Interop(arguments) => end(runtime.block_on(interop::run(&arguments, print))),
-        Command::Meet(arguments) => end(runtime.block_on(meet::run(&arguments, print))),
-        Command::Storm(arguments) => end(runtime.block_on(storm::run(&arguments, print))),
+    match command {
+        Command::Relay(arguments) => runtime.block_on(relay(arguments)).map(|()| true),
+        Command::Interop(arguments) => runtime.block_on(interop::run(&arguments, print)),
+        Command::Meet(arguments) => runtime.block_on(meet::run(&arguments, print)),
+        Command::Storm(arguments) => runtime.block_on(storm::run(&arguments, print)),
     }
 }
 
@@ -137,14 +152,6 @@ fn take_orders(orders: &mpsc::Sender<Order>) {
 /// What prints when nobody reads is lost.
 fn print(line: &str) {
     let _ = print_line(line);
-}
-
-/// Exit 1 tells that a test failed; an error, that there was none.
-fn end(passed: anyhow::Result<bool>) -> anyhow::Result<()> {
-    if !passed? {
-        std::process::exit(1);
-    }
-    Ok(())
 }
 
 fn print_line(line: &str) -> std::io::Result<()> {

@@ -313,11 +313,15 @@ mod tests {
         assert_eq!(meter.quality.frames, 40);
         assert!(meter.asks_for_key_frame(2_000 * MILLISECOND));
         assert!(!meter.asks_for_key_frame(2_100 * MILLISECOND), "not again at once");
-        [0, 1].map(|packet| meter.handle_packet(stamp(40, packet, false), 2_200 * MILLISECOND));
+        for packet in [0, 1] {
+            meter.handle_packet(stamp(40, packet, false), 2_200 * MILLISECOND);
+        }
         assert_eq!(meter.quality.frames, 50);
         assert!(!meter.asks_for_key_frame(9_000 * MILLISECOND));
         // And what comes again is not shown again.
-        [0, 1].map(|packet| meter.handle_packet(stamp(40, packet, false), 2_300 * MILLISECOND));
+        for packet in [0, 1] {
+            meter.handle_packet(stamp(40, packet, false), 2_300 * MILLISECOND);
+        }
         assert_eq!(meter.quality.frames, 50);
     }
 
@@ -331,7 +335,9 @@ mod tests {
         order.sort_by_key(|frame| frame * 40 + way(*frame));
         for frame in order {
             let now = (frame * 40 + way(frame)) * MILLISECOND;
-            [0, 1].map(|packet| meter.handle_packet(stamp(frame, packet, frame == 0), now));
+            for packet in [0, 1] {
+                meter.handle_packet(stamp(frame, packet, frame == 0), now);
+            }
         }
         assert_eq!((meter.quality.frames, meter.quality.freezes), (500, 1), "{:?}", meter.quality);
     }
@@ -343,7 +349,9 @@ mod tests {
         film(&mut meter, 50, |_, _| false);
         meter.handle_source(false, Duration::from_secs(2));
         meter.handle_source(true, Duration::from_secs(60));
-        [0, 1].map(|packet| meter.handle_packet(stamp(1_500, packet, true), Duration::from_secs(60)));
+        for packet in [0, 1] {
+            meter.handle_packet(stamp(1_500, packet, true), Duration::from_secs(60));
+        }
         assert_eq!((meter.quality.freezes, meter.quality.watched), (0, Duration::from_secs(2)));
     }
 }
