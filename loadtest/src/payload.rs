@@ -365,6 +365,6 @@ mod tests {
     fn a_parameter_set_says_the_size() {
         // 640×360: 40 by 23 macroblocks, of the last of which 8 lines are cropped.
         let unit = sps(Picture { codec: Codec::H264, width: 640, height: 360 });
-        assert_eq!(unit, [0x67, 0x42, 0xe0, 0x1f, 0xda, 0x02, 0x80, 0xbf, 0xe5, 0xc0]);
+        assert_eq!(unit, [0x67, 0x42, 0xe0, 0x1f, 0xda, 0x02, 0x80, 0xbf, 0xe5, 0x40]);
     }
 }
