@@ -13,7 +13,10 @@ use super::scenario::Camera;
 use crate::payload::{Picture, Stamp, frame, redundant, voice};
 
 const VOICE_PERIOD: Duration = Duration::from_millis(20);
-const VOICE_TICKS: u32 = 960;
+/// Sampling instants of Opus in a millisecond (RFC 7587).
+const VOICE_TICKS: u64 = 48;
+/// Who does not talk sends one packet in 400 ms, as Opus with DTX does.
+const PAUSE_PERIODS: u32 = 20;
 /// Levels of a voice and of silence, in -dBov (RFC 6464).
 const VOICE: i8 = 30;
 const SILENCE: i8 = 127;
@@ -54,6 +57,8 @@ struct Voice {
     mid: Mid,
     next_at: Instant,
     frame: u32,
+    /// Periods since the last packet of a pause.
+    paused: u32,
     /// The frame before, which goes along with the next one where the server takes it.
     before: Vec<Vec<u8>>,
 }
@@ -80,7 +85,7 @@ impl Sender {
     }
 
     pub(super) fn add_voice(&mut self, mid: Mid) {
-        self.voice = Some(Voice { mid, next_at: Instant::now(), frame: 0, before: Vec::new() });
+        self.voice = Some(Voice { mid, next_at: Instant::now(), frame: 0, paused: 0, before: Vec::new() });
     }
 
     pub(super) fn add_film(&mut self, mid: Mid, source: Source, camera: Camera) {
@@ -172,12 +177,20 @@ impl Sender {
         while voice_line.next_at <= now {
             let at = voice_line.next_at;
             voice_line.next_at += VOICE_PERIOD;
+            if !speaking {
+                voice_line.paused = (voice_line.paused + 1) % PAUSE_PERIODS;
+                voice_line.before.clear();
+                if voice_line.paused > 0 {
+                    continue;
+                }
+            }
             voice_line.frame += 1;
             if now - at > BEHIND_MAX {
                 self.skipped += 1;
                 continue;
             }
             let Some(payload_type) = payload_type(rtc, voice_line.mid, WireCodec::Opus) else { continue };
+            let made_us = at.saturating_duration_since(self.begun).as_micros() as u64;
             let stamp = Stamp {
                 publisher: self.publisher,
                 encoding: 0,
@@ -185,14 +198,15 @@ impl Sender {
                 frame: voice_line.frame,
                 packet: 0,
                 packets: 1,
-                made_us: at.saturating_duration_since(self.begun).as_micros() as u64,
+                made_us,
             };
             let extensions = ExtensionValues {
                 audio_level: Some(-(if speaking { VOICE } else { SILENCE })),
                 voice_activity: Some(speaking),
                 ..ExtensionValues::default()
             };
-            let (number, ticks) = (u64::from(voice_line.frame), voice_line.frame.wrapping_mul(VOICE_TICKS));
+            let number = u64::from(voice_line.frame);
+            let ticks = (made_us / 1_000 * VOICE_TICKS) as u32;
             let payload = voice(stamp);
             let (on_wire, whole) = match redundant_type(rtc, payload_type) {
                 Some(red) => (red, redundant(*payload_type, &voice_line.before, &payload)),
