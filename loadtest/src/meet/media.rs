@@ -105,8 +105,7 @@ impl Sender {
                 quality,
                 wanted: true,
                 key_frame_wanted: true,
-                // Encoders of one camera are not quite in step.
-                next_at: Instant::now() + Duration::from_millis(encoding as u64 * 3),
+                next_at: Instant::now(),
                 frame: 0,
                 number: 0,
             });
@@ -115,10 +114,16 @@ impl Sender {
 
     pub(super) fn set_publishing(&mut self, publishing: Publishing) {
         let before = std::mem::replace(&mut self.publishing, publishing);
+        let now = Instant::now();
+        if let Some(voice) = self.voice.iter_mut().find(|_| publishing.microphone && !before.microphone) {
+            voice.next_at = now;
+        }
         for film in &mut self.films {
             if publishing.is_on(film.source) && !before.is_on(film.source) {
                 // What is switched on anew is wanted until it is told otherwise.
                 (film.wanted, film.key_frame_wanted) = (true, true);
+                // Encoders of one camera are not quite in step.
+                film.next_at = now + Duration::from_millis(u64::from(film.encoding) * 3);
             }
         }
     }
