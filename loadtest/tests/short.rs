@@ -91,6 +91,7 @@ fn whoever_loses_the_server_comes_back() {
 const MEETING: &str = r#"
 title = "Two who see each other"
 duration_s = 6
+talk_s = 3
 video_codecs = ["vp8"]
 
 [limits]
