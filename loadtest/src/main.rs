@@ -9,9 +9,13 @@ use std::time::Duration;
 use anyhow::Context;
 use broletto_loadtest::compare::{self, Compare};
 use broletto_loadtest::forward::{self, ForwardArguments};
+use broletto_loadtest::interop::{self, InteropArguments};
 use broletto_loadtest::limit::{Bounds, Options, measure};
 use broletto_loadtest::link::LinkConfig;
+use broletto_loadtest::link_text::LinkChange;
+use broletto_loadtest::meet::{self, MeetArguments};
 use broletto_loadtest::relay::{Order, Relay, RelayConfig};
+use broletto_loadtest::storm::{self, StormArguments};
 use clap::{Args, Parser, Subcommand};
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,9 +30,9 @@ struct Arguments {
 enum Command {
     /// Relays UDP over an emulated network.
     ///
-    /// Prints `ready ADDRESS`, and then takes lines such as `down rate 300000`, `up loss 0.05` or
-    /// `stats` from its standard input, each answered by a line that begins with `ok` or `error`.
-    /// Ends when its standard input does.
+    /// Prints `ready ADDRESS`, and then takes lines such as `down link loss=5 delay=100`,
+    /// `down rate 300000`, `up loss 0.05` or `stats` from its standard input, each answered by a line
+    /// that begins with `ok` or `error`. Ends when its standard input does.
     Relay(RelayArguments),
     /// Measures what a media node needs to forward a packet, in processor time.
     Forward(ForwardArguments),
@@ -40,6 +44,13 @@ enum Command {
     /// Run it with nothing beside it, in a network namespace of its own. Exits with 1 when the
     /// combined costs are above the bounds, which means that the run was disturbed.
     Limit(LimitArguments),
+    /// Publishes and receives every codec with another WebRTC implementation. Exit 1 if one failed.
+    Interop(InteropArguments),
+    /// Holds meetings of synthetic participants, as a scenario says. Exit 1 if one of its limits did
+    /// not hold.
+    Meet(MeetArguments),
+    /// Lets thousands join at random, or come back at once. Exit 1 if that was too much.
+    Storm(StormArguments),
 }
 
 #[derive(Args)]
@@ -71,6 +82,13 @@ struct RelayArguments {
     /// The longest that a packet waits for its turn.
     #[arg(long, default_value_t = 200)]
     queue_ms: u64,
+    /// What the way from the server is like, such as "loss=5 burst=3 delay=100 jitter=10 rate=2000
+    /// queue=200" (per cent, packets, ms, ms, kbit/s, ms); it comes after the options above.
+    #[arg(long, default_value_t, hide_default_value = true)]
+    down: LinkChange,
+    /// What the way to the server is like.
+    #[arg(long, default_value_t, hide_default_value = true)]
+    up: LinkChange,
     /// The same seed makes the same dice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -101,21 +119,35 @@ struct LimitArguments {
     json: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match Arguments::parse().command {
-        Command::Relay(arguments) => runtime.block_on(relay(arguments)).map(|()| ExitCode::SUCCESS),
-        Command::Forward(arguments) => {
-            forward::run(&arguments, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)
+fn main() -> ExitCode {
+    let passed = run(Arguments::parse().command);
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // A test that could not be made is no test that failed.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
         }
-        Command::Compare(compare) => {
-            compare::run(&compare, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)
-        }
-        Command::Limit(arguments) => limit(arguments),
     }
 }
 
-fn limit(arguments: LimitArguments) -> anyhow::Result<ExitCode> {
+/// Whether what was tested held.
+fn run(command: Command) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match command {
+        Command::Relay(arguments) => runtime.block_on(relay(arguments)).map(|()| true),
+        Command::Interop(arguments) => runtime.block_on(interop::run(&arguments, print)),
+        Command::Meet(arguments) => runtime.block_on(meet::run(&arguments, print)),
+        Command::Forward(arguments) => forward::run(&arguments, &mut std::io::stdout()).map(|()| true),
+        Command::Compare(compare) => compare::run(&compare, &mut std::io::stdout()).map(|()| true),
+        Command::Limit(arguments) => limit(arguments),
+        Command::Storm(arguments) => runtime.block_on(storm::run(&arguments, print)),
+    }
+}
+
+/// Whether the limit was measured without disturbance.
+fn limit(arguments: LimitArguments) -> anyhow::Result<bool> {
     let LimitArguments { rounds, packets, packet_bytes, without_gso, gcm_bound_ns, cm_bound_ns, json } =
         arguments;
     let limits = measure(&Options { packet_bytes, packets, rounds, without_gso })?;
@@ -125,10 +157,10 @@ fn limit(arguments: LimitArguments) -> anyhow::Result<ExitCode> {
         std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
     }
     let Err(disturbed) = limits.check(Bounds { gcm_ns: gcm_bound_ns, cm_ns: cm_bound_ns }) else {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     };
     writeln!(std::io::stderr(), "{disturbed}")?;
-    Ok(ExitCode::FAILURE)
+    Ok(false)
 }
 
 async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {
@@ -143,8 +175,8 @@ async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {
     let config = RelayConfig {
         listen: arguments.listen,
         to: arguments.to,
-        down: LinkConfig { rate_bps: arguments.down_bps, ..both },
-        up: LinkConfig { rate_bps: arguments.up_bps, ..both },
+        down: arguments.down.apply(LinkConfig { rate_bps: arguments.down_bps, ..both }),
+        up: arguments.up.apply(LinkConfig { rate_bps: arguments.up_bps, ..both }),
         seed: arguments.seed,
     };
     let relay = Relay::bind(config).await.with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -174,6 +206,11 @@ fn take_orders(orders: &mpsc::Sender<Order>) {
             return;
         }
     }
+}
+
+/// What prints when nobody reads is lost.
+fn print(line: &str) {
+    let _ = print_line(line);
 }
 
 fn print_line(line: &str) -> std::io::Result<()> {

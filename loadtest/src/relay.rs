@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::link::{Link, LinkConfig, LinkStats};
+use crate::link_text::LinkChange;
 
 /// Clients at a time. What others send is dropped.
 pub const CLIENTS_MAX: usize = 256;
@@ -36,10 +37,11 @@ pub struct RelayConfig {
     pub seed: u64,
 }
 
-/// A line such as `down rate 300000`, `up loss 0.05` or `stats`.
+/// A line such as `down rate 300000`, `up loss 0.05`, `down link loss=5 delay=100` or `stats`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Command {
     Set(Direction, Parameter),
+    Change(Direction, LinkChange),
     Stats,
 }
 
@@ -81,14 +83,16 @@ impl FromStr for Command {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (direction, name, value) = match words[..] {
             ["stats"] => return Ok(Command::Stats),
+            [direction, "link", ref change @ ..] if !change.is_empty() => {
+                return Ok(Command::Change(direction.parse()?, change.join(" ").parse()?));
+            }
             [direction, name, value] => (direction, name, value),
-            _ => return Err(format!("expected `down|up NAME VALUE` or `stats`, not {line:?}")),
+            _ => {
+                let expected = "`down|up NAME VALUE`, `down|up link NAME=VALUE …` or `stats`";
+                return Err(format!("expected {expected}, not {line:?}"));
+            }
         };
-        let direction = match direction {
-            "down" => Direction::Down,
-            "up" => Direction::Up,
-            other => return Err(format!("a direction is down or up, not {other:?}")),
-        };
+        let direction = direction.parse()?;
         let whole = || value.parse::<u64>().map_err(|_| format!("{name} is a whole number, not {value:?}"));
         let milliseconds = || whole().map(|ms| ms.min(60_000));
         let parameter = match name {
@@ -106,6 +110,18 @@ impl FromStr for Command {
             }
         };
         Ok(Command::Set(direction, parameter))
+    }
+}
+
+impl FromStr for Direction {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "down" => Ok(Direction::Down),
+            "up" => Ok(Direction::Up),
+            other => Err(format!("a direction is down or up, not {other:?}")),
+        }
     }
 }
 
@@ -207,21 +223,12 @@ impl Relay {
     fn handle_command(&mut self, command: Command) -> String {
         match command {
             Command::Set(direction, parameter) => {
-                let now = Instant::now();
-                let config = match direction {
-                    Direction::Down => &mut self.config.down,
-                    Direction::Up => &mut self.config.up,
-                };
-                parameter.apply(config);
-                let config = *config;
-                for client in self.clients.values_mut() {
-                    let link = match direction {
-                        Direction::Down => &mut client.down,
-                        Direction::Up => &mut client.up,
-                    };
-                    link.set_config(config, now);
-                }
+                self.change(direction, |config| parameter.apply(config));
                 format!("ok {direction} {parameter}")
+            }
+            Command::Change(direction, change) => {
+                self.change(direction, |config| *config = change.apply(*config));
+                format!("ok {direction} link {change}")
             }
             Command::Stats => {
                 let (mut up, mut down) = (LinkStats::default(), LinkStats::default());
@@ -236,6 +243,23 @@ impl Relay {
                 let (clients, refused) = (self.clients.len(), self.refused);
                 format!("ok clients={clients} refused={refused} down {} up {}", show(down), show(up))
             }
+        }
+    }
+
+    fn change(&mut self, direction: Direction, change: impl FnOnce(&mut LinkConfig)) {
+        let now = Instant::now();
+        let config = match direction {
+            Direction::Down => &mut self.config.down,
+            Direction::Up => &mut self.config.up,
+        };
+        change(config);
+        let config = *config;
+        for client in self.clients.values_mut() {
+            let link = match direction {
+                Direction::Down => &mut client.down,
+                Direction::Up => &mut client.up,
+            };
+            link.set_config(config, now);
         }
     }
 
@@ -415,6 +439,11 @@ mod tests {
         assert_eq!(received_by(&client).await, None);
         assert_eq!(setup.order("down loss 0").await, "ok down loss 0");
 
+        assert_eq!(setup.order("down link loss=100").await, "ok down link loss=100");
+        setup.server.send_to(b"lost", source).await.unwrap();
+        assert_eq!(received_by(&client).await, None);
+        assert_eq!(setup.order("down link loss=0 delay=0").await, "ok down link delay=0 loss=0");
+
         // 100 kbit/s: 1,250 bytes with headers take 100 ms each.
         assert_eq!(setup.order("down rate 100000").await, "ok down rate 100000");
         let sent_at = Instant::now();
@@ -440,8 +469,13 @@ mod tests {
         ] {
             assert_eq!(line.parse(), Ok(Command::Set(direction, parameter)));
         }
+        let change = "loss=5 delay=100".parse().unwrap();
+        assert_eq!("down link loss=5  delay=100".parse(), Ok(Command::Change(Down, change)));
         for (line, reason) in [
             ("", "expected"),
+            ("down link", "expected"),
+            ("down link loss", "NAME=VALUE"),
+            ("left link loss=1", "down or up"),
             ("down rate", "expected"),
             ("left rate 1", "down or up"),
             ("up speed 1", "not \"speed\""),

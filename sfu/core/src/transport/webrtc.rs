@@ -330,6 +330,7 @@ impl WebRtc {
     }
 
     /// A datagram of this session: STUN that is genuine, or anything from a checked address.
+    #[allow(clippy::too_many_arguments, reason = "each is borrowed from another part of the worker")]
     pub fn handle_received(
         &mut self,
         kind: Kind,
