@@ -338,7 +338,7 @@ fn a_group_stops_at_the_packet_at_fault() {
         for (fault, sealed) in [(0, 0), (1, 1), (2, 2), (3, 3)] {
             let mut stream = Sealer::new(key(profile)).stream(SSRC).unwrap();
             let mut numbers: Vec<u64> = (10..14).collect();
-            numbers[fault] = 9 * u64::from(fault > 0);
+            numbers[fault] = if fault > 0 { numbers[fault - 1] } else { 0 };
             let mut slab: Vec<_> = numbers.iter().map(|number| header(SSRC, *number)).collect();
             if fault == 0 {
                 slab[0] = header(SSRC, 1);
