@@ -21,6 +21,7 @@ mod trunk;
 // What messages carry.
 mod body;
 mod roster;
+pub mod sdp;
 
 // Messages on the wire.
 mod framing;
