@@ -24,7 +24,8 @@ pub struct Config {
     pub domains: Vec<String>,
     /// What passwords are for; a client shows it to people.
     pub realm: String,
-    /// In the order of preference. Some old programs read the first challenge only.
+    /// In the order of preference. Old programs read the first challenge only, or give up where they read
+    /// of an algorithm that they do not know: for them it is MD5 alone.
     pub algorithms: Vec<Algorithm>,
     /// Where peers reach this server. Not empty.
     pub announced: Vec<Announced>,

@@ -353,7 +353,7 @@ impl Agent {
             // Whoever claims UPDATE and refuses it is refreshed by INVITE.
             (405 | 501, true) if request.method == Method::Update => {
                 call.peer.update = false;
-                self.refresh_again(id, now);
+                self.out.timers.set(Timer::Session(id), now);
             }
             (status, false) => self.out.event(Event::OfferRefused { call: id, status }),
             // A refusal came, so the peer is there: the session goes on (RFC 4028, section 10).
