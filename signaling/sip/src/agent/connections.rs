@@ -64,7 +64,8 @@ impl Agent {
 
     pub fn handle_stream(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
         let Some(connection) = self.connections.open.get_mut(&id) else { return };
-        if !connection.framing.is_within() {
+        // The time for a first message counts from the beginning, whatever pings come before it.
+        if connection.message_at.is_some() && !connection.framing.is_within() {
             connection.begun_at = now;
         }
         connection.framing.push(bytes);

@@ -205,12 +205,15 @@ impl Shell {
                         let _ = self.udp.send_to(&bytes, flow.address);
                     }
                     Transport::Tcp | Transport::Tls => {
-                        let id =
-                            flow.connection.filter(|id| self.streams.contains_key(id)).unwrap_or_else(|| {
-                                let stream = TcpStream::connect(flow.address).unwrap();
-                                self.adopt(stream, flow.address)
-                            });
-                        let _ = self.streams.get_mut(&id).unwrap().write_all(&bytes);
+                        let known = flow.connection.filter(|id| self.streams.contains_key(id));
+                        let id = known.or_else(|| {
+                            let stream = TcpStream::connect(flow.address).ok()?;
+                            Some(self.adopt(stream, flow.address))
+                        });
+                        // A peer that has gone is noticed by the agent's timers.
+                        if let Some(stream) = id.and_then(|id| self.streams.get_mut(&id)) {
+                            let _ = stream.write_all(&bytes);
+                        }
                     }
                 },
                 Output::Close(id) => drop(self.streams.remove(&id)),
