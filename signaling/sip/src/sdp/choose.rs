@@ -76,7 +76,16 @@ pub(crate) fn choose(
     let floor = lines(Role::Floor)
         .filter(|_| slides.is_some())
         .find_map(|line| floor::floor(description, line, local));
-    LegMedia { audio, video: camera, slides, floor }
+    LegMedia { audio, video: camera, slides, floor, bitrate_bps_max: total_bps(description) }
+}
+
+/// What all streams together may have. A limit that is below that of one of the streams is a
+/// contradiction, and the stream is believed: it is the more specific of the two.
+fn total_bps(description: &Description) -> Option<u64> {
+    let largest = description.media.iter().filter_map(|media| media.section.bandwidth_bps()).max();
+    let session = &description.session;
+    let limits = [session.tias_bps, session.as_bps, session.ct_bps].into_iter().flatten();
+    limits.filter(|bps| *bps > 0 && largest.is_none_or(|largest| *bps >= largest)).min()
 }
 
 fn best<C>(streams: impl Iterator<Item = Stream<C>>) -> Option<Stream<C>> {
@@ -108,7 +117,6 @@ fn stream<C>(
     let remote = remote.map(|address| SocketAddr::new(address, media.port));
     let rtcp_mux = media.section.has("rtcp-mux");
     let (sends, receives) = direction(description, media);
-    let bitrates = [media.section.bandwidth_bps(), description.session.bandwidth_bps()];
     Some(Stream {
         line,
         codec,
@@ -119,7 +127,7 @@ fn stream<C>(
         receive: own.receive && sends,
         held: !receives || remote.is_none(),
         encryption,
-        bitrate_bps_max: bitrates.into_iter().flatten().min(),
+        bitrate_bps_max: media.section.bandwidth_bps().or_else(|| total_bps(description)),
         feedback: feedback(media, payload_type),
         label: media.section.value("label").map(str::to_owned),
     })
@@ -208,12 +216,17 @@ fn feedback(media: &Media, payload_type: u8) -> Feedback {
         if format != "*" && format.parse() != Ok(payload_type) {
             continue;
         }
-        let words: Vec<&str> = kind.split_ascii_whitespace().collect();
-        match words.as_slice() {
-            ["nack"] => feedback.nack = true,
-            ["nack", "pli", ..] => feedback.pli = true,
-            ["ccm", "fir", ..] => feedback.fir = true,
-            ["ccm", "tmmbr", ..] => feedback.tmmbr = true,
+        let mut words = kind.split_ascii_whitespace();
+        match (words.next(), words.next()) {
+            (Some("nack"), None) => feedback.nack = true,
+            (Some("nack"), Some("pli")) => feedback.pli = true,
+            // Some endpoints put both on one line.
+            (Some("ccm"), Some(first)) => {
+                for word in std::iter::once(first).chain(words) {
+                    feedback.fir |= word == "fir";
+                    feedback.tmmbr |= word == "tmmbr";
+                }
+            }
             _ => {}
         }
     }

@@ -87,6 +87,11 @@ impl Description {
         Ok(description)
     }
 
+    /// Where the first line that is alive wants its media: whether the peer speaks IPv4 or IPv6.
+    pub fn media_address(&self) -> Option<IpAddr> {
+        self.media.iter().filter(|media| media.port != 0).find_map(|media| self.address(media))
+    }
+
     /// An attribute of the line, or else of the session.
     pub(crate) fn inherited<'a>(&'a self, media: &'a Media, name: &'a str) -> Option<&'a str> {
         media.section.value(name).or_else(|| self.session.value(name))

@@ -1,5 +1,7 @@
 //! H.264 as endpoints declare it (RFC 6184, section 8.1; ITU-T H.264, table A-1).
 
+use std::cmp::Reverse;
+
 use super::codec::{Payload, payloads};
 use super::description::Media;
 
@@ -79,18 +81,16 @@ impl H264Limits {
     }
 }
 
-/// The payload of a line that comes first by profile, then by packetization mode 1 before 0, then by
-/// what its decoder can do.
+/// The payload of a line that is chosen: packetization mode 1 before 0, because packets of browsers can
+/// be forwarded to it as they are; then by profile; then by what its decoder can do.
 pub(crate) fn choose_h264(media: &Media, profiles: &[H264Profile]) -> Option<H264Choice> {
-    let candidates = payloads(media).into_iter().filter_map(|payload| choice(&payload)).collect::<Vec<_>>();
-    profiles.iter().find_map(|profile| {
-        let of_profile = candidates.iter().filter(|choice| choice.profile == *profile);
-        // The first of equals: max_by_key takes the last.
-        of_profile
-            .rev()
-            .max_by_key(|choice| (choice.packetization_mode, choice.peer.macroblocks_frame_max))
-            .cloned()
-    })
+    let ranked = payloads(media).into_iter().filter_map(|payload| {
+        let choice = choice(&payload)?;
+        let rank = profiles.iter().position(|profile| *profile == choice.profile)?;
+        Some(((choice.packetization_mode == 0, rank, Reverse(choice.peer.macroblocks_frame_max)), choice))
+    });
+    // The first of equals.
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, choice)| choice)
 }
 
 fn choice(payload: &Payload) -> Option<H264Choice> {

@@ -48,7 +48,7 @@ impl Default for Policy {
 /// Our side of the media.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
-    /// Where the peer sends to.
+    /// Where the peer sends to: of the family of [`super::Description::media_address`].
     pub address: IpAddr,
     /// `o=`: the id stays for a session, the version grows with each change.
     pub session_id: u64,
@@ -98,6 +98,8 @@ pub struct LegMedia {
     /// The second stream.
     pub slides: Option<Stream<H264Choice>>,
     pub floor: Option<Floor>,
+    /// What the peer takes at most of all streams together.
+    pub bitrate_bps_max: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +116,7 @@ pub struct Stream<C> {
     /// The peer wants to hear or see nothing for now.
     pub held: bool,
     pub encryption: Encryption,
-    /// What the peer takes at most.
+    /// What the peer takes of it at most.
     pub bitrate_bps_max: Option<u64>,
     pub feedback: Feedback,
     pub label: Option<String>,
