@@ -73,7 +73,7 @@ pub(crate) enum Phase {
         reliable: bool,
     },
     /// Our INVITE waits for theirs.
-    Dialing(Dialing),
+    Dialing(Box<Dialing>),
     Established,
     /// Our BYE waits for its response.
     Ending,

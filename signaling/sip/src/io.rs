@@ -179,7 +179,7 @@ pub enum Output {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Somebody calls. Ring, answer or reject it.
-    Incoming(Incoming),
+    Incoming(Box<Incoming>),
     /// The peer changes the media: answer, or reject. Without an offer it wants one of ours.
     Offer {
         call: CallId,

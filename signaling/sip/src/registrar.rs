@@ -120,9 +120,10 @@ impl Registrar {
                 });
             }
         }
-        if bindings.len() > self.limits.bindings_per_account_max {
-            return Err(refused(403));
-        }
+        // Devices that come back with another address after each restart fill the account with what they
+        // were before: what was registered longest ago makes room.
+        let beyond = bindings.len().saturating_sub(self.limits.bindings_per_account_max);
+        bindings.drain(..beyond);
         let headers = answer(&bindings, request, now);
         self.replace(user, bindings);
         Ok(headers)
@@ -197,9 +198,10 @@ impl Registrar {
     }
 }
 
+/// Without `reg-id` a device has one way, number 0.
 fn device(contact: &NameAddr) -> Option<(String, u32)> {
     let instance = contact.params.text("+sip.instance").filter(|instance| instance.len() <= 128)?;
-    Some((instance, contact.params.raw("reg-id")?.parse().ok()?))
+    Some((instance, contact.params.raw("reg-id").and_then(|id| id.parse().ok()).unwrap_or(0)))
 }
 
 fn answer(bindings: &[Binding], request: &Request, now: Instant) -> Headers {
@@ -210,11 +212,14 @@ fn answer(bindings: &[Binding], request: &Request, now: Instant) -> Headers {
         contact.params.set("expires", Some(left.to_string()));
         if let Some((instance, id)) = &binding.device {
             contact.params.set("+sip.instance", Some(crate::scan::quote(instance)));
-            contact.params.set("reg-id", Some(id.to_string()));
+            if *id > 0 {
+                contact.params.set("reg-id", Some(id.to_string()));
+            }
         }
         headers.push(name::CONTACT, contact);
     }
-    if request.headers.lists(name::SUPPORTED, "outbound") && bindings.iter().any(|b| b.device.is_some()) {
+    let outbound = |binding: &Binding| binding.device.as_ref().is_some_and(|(_, id)| *id > 0);
+    if request.headers.lists(name::SUPPORTED, "outbound") && bindings.iter().any(outbound) {
         headers.push(name::REQUIRE, "outbound");
     }
     headers

@@ -17,6 +17,10 @@ use crate::message::{Head, Request, Response};
 use crate::method::Method;
 use crate::timers::{GIVE_UP, T1, T2, T4, Timer};
 
+/// For how long an INVITE may have provisional responses only. Section 17.1.1.2 leaves it to the caller,
+/// and a proxy's timer C (section 16.6) is above three minutes: peers repeat 1xx each minute.
+const PROCEEDING_MAX: Duration = Duration::from_secs(300);
+
 /// What every branch of RFC 3261 begins with (section 8.1.1.7).
 pub(crate) const MAGIC_COOKIE: &str = "z9hG4bK";
 
@@ -215,7 +219,7 @@ impl<O: Clone> Transactions<O> {
             (ClientState::Trying | ClientState::Proceeding, false, true, _) => {
                 client.state = ClientState::Proceeding;
                 out.timers.cancel(Timer::Retransmit(id));
-                out.timers.cancel(Timer::State(id));
+                out.timers.set(Timer::State(id), now + PROCEEDING_MAX);
             }
             (ClientState::Trying | ClientState::Proceeding, false, false, _) => {
                 client.state = ClientState::Proceeding;

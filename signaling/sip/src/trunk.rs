@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::flow::Transport;
+use crate::sdp::Policy;
 
 /// Names a trunk: its place in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +15,8 @@ pub struct Trunk {
     /// The host that it is told instead of the general one, where it stands in another network.
     pub announced_host: Option<String>,
     pub number_plan: NumberPlan,
+    /// Codecs and encryption, for who answers its offers.
+    pub media: Policy,
 }
 
 /// By what a trunk is known. Over UDP and TCP addresses are all there is, and who can forge them can
@@ -133,7 +136,12 @@ mod tests {
 
     #[test]
     fn s1_a_trunk_is_known_by_its_address_or_its_certificate_only() {
-        let trunk = |identity| Trunk { identity, announced_host: None, number_plan: NumberPlan::default() };
+        let trunk = |identity| Trunk {
+            identity,
+            announced_host: None,
+            number_plan: NumberPlan::default(),
+            media: Policy::default(),
+        };
         let trunks = [
             trunk(Identity::Addresses(vec![Network::parse("192.0.2.0/24").unwrap()])),
             trunk(Identity::Certificate(vec!["sbc.example.org".to_owned()])),

@@ -360,6 +360,20 @@ fn a_call_of_ours_is_cancelled_when_it_can_be() {
 }
 
 #[test]
+fn a_peer_that_never_comes_to_an_end_leaves_nothing_behind() {
+    let mut world = dialing();
+    let call = dial(&mut world, false);
+    let invite = world.request();
+    world.receive(&respond(&invite, 180, "t", "", ""));
+    world.agent.hang_up(call, world.now).unwrap();
+    world.pass(seconds(400));
+    assert_eq!(world.agent.load(), (0, 0));
+    let (_, mut talk) = world.established();
+    world.receive(&talk.next("UPDATE", ""));
+    assert_eq!(world.statuses(), [200]);
+}
+
+#[test]
 fn a_call_of_ours_that_fails_says_why() {
     let mut world = dialing();
     for status in [302, 404, 486, 500, 603] {

@@ -145,6 +145,38 @@ fn avaya_contradicts_itself_in_bandwidth_and_offers_keys_as_a_capability() {
 }
 
 #[test]
+fn s4_rtcp_goes_to_the_host_of_the_media() {
+    let offer =
+        |rtcp: &str| format!("v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8\r\na=rtcp:{rtcp}\r\n");
+    for (rtcp, address) in [
+        ("4009", "192.0.2.1:4009"),
+        ("4009 IN IP4 198.51.100.66", "192.0.2.1:4009"),
+        ("0", "192.0.2.1:4001"),
+        ("x", "192.0.2.1:4001"),
+    ] {
+        let (leg, _) = sdp::answer(&offer(rtcp), &Policy::default(), &local()).unwrap();
+        assert_eq!(leg.audio.unwrap().remote_rtcp, Some(address.parse().unwrap()), "{rtcp}");
+    }
+}
+
+#[test]
+fn s4_where_encryption_is_mandatory_no_plain_stream_is_agreed() {
+    let mandatory = with(EncryptionPolicy::Mandatory);
+    for name in ["cisco", "poly", "yealink-phone"] {
+        let (leg, _) = sdp::answer(&offer(name), &mandatory, &local()).unwrap();
+        let streams = [
+            leg.audio.map(|s| s.encryption),
+            leg.video.map(|s| s.encryption),
+            leg.slides.map(|s| s.encryption),
+        ];
+        assert!(streams.iter().flatten().all(|encryption| *encryption != Encryption::None), "{name}");
+    }
+    for name in ["yealink", "lifesize", "avaya"] {
+        assert_eq!(sdp::answer(&offer(name), &mandatory, &local()), Err(Refusal::NoMedia), "{name}");
+    }
+}
+
+#[test]
 fn hold_is_said_in_three_ways() {
     let policy = Policy::default();
     let base =

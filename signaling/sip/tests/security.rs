@@ -10,6 +10,7 @@ use broletto_sip::{
     Message, NameAddr, Network, NumberPlan, NumberRule, Secret, Transport, Trunk, TrunkId, Uri, name,
 };
 
+use broletto_sip::sdp::Policy;
 use common::{ANSWER, SDP, Talk, World, config, seconds};
 
 fn closed() -> Config {
@@ -155,6 +156,7 @@ fn s1_a_trunk_calls_its_numbers_and_no_others() {
     let trunk = Trunk {
         identity: Identity::Addresses(vec![Network::parse("192.0.2.0/24").unwrap()]),
         announced_host: Some("10.0.0.1".to_owned()),
+        media: Policy::default(),
         number_plan: NumberPlan(vec![NumberRule { pattern: "123*".to_owned(), target: "{rest}".to_owned() }]),
     };
     let mut world = World::new(Config { trunks: vec![trunk], ..closed() });
@@ -181,6 +183,7 @@ fn s2_nothing_is_passed_on_to_another_server() {
         identity: Identity::Addresses(vec![Network::parse("192.0.2.99").unwrap()]),
         announced_host: None,
         number_plan: NumberPlan(vec![rule]),
+        media: Policy::default(),
     };
     let mut world = World::new(Config { trunks: vec![trunk], ..config() });
     let outputs_before = world.sent().len();
@@ -386,6 +389,25 @@ fn s5_calls_of_one_guest_and_of_all_are_bounded() {
 }
 
 #[test]
+fn s5_transactions_are_bounded() {
+    let mut config = config();
+    config.limits.transactions_max = 5;
+    let mut world = World::new(config);
+    let (_, mut talk) = world.established();
+    let mut statuses = Vec::new();
+    for _ in 0..7 {
+        world.receive(&talk.next("OPTIONS", ""));
+        statuses.extend(world.statuses());
+    }
+    // The INVITE lingers, and four more find a place.
+    assert_eq!(statuses, [200, 200, 200, 200, 503, 503, 503]);
+    assert_eq!(world.agent.load(), (1, 5));
+    world.pass(seconds(32));
+    world.receive(&talk.next("BYE", ""));
+    assert_eq!(world.statuses(), [200], "places come back");
+}
+
+#[test]
 fn s5_a_call_that_floods_is_not_listened_to() {
     let mut world = World::new(config());
     let (_, mut talk) = world.established();
@@ -475,7 +497,14 @@ fn registrations_have_bounds_and_an_end() {
         assert_eq!(send(&mut world, 2 + device, &contact, "99999999999").status, 200);
     }
     assert_eq!(world.agent.bindings("sala").len(), 8);
-    assert_eq!(send(&mut world, 20, "<sip:sala@192.0.2.10:7000>", "600").status, 403);
+    assert_eq!(send(&mut world, 20, "<sip:sala@192.0.2.10:7000>", "600").status, 200);
+    let ports: Vec<_> = world
+        .agent
+        .bindings("sala")
+        .iter()
+        .map(|binding| binding.contact.as_sip().unwrap().port.unwrap())
+        .collect();
+    assert_eq!(ports, [6001, 6002, 6003, 6004, 6005, 6006, 6007, 7000], "the oldest made room");
     assert_eq!(send(&mut world, 1, "<sip:sala@192.0.2.10:6003>", "600").status, 500, "overtaken");
     assert_eq!(send(&mut world, 21, "*", "600").status, 400);
     assert_eq!(send(&mut world, 22, "*", "0").status, 200);

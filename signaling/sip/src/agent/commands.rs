@@ -235,7 +235,7 @@ impl Agent {
         };
         let call = Call {
             dialog,
-            phase: Phase::Dialing(dialing),
+            phase: Phase::Dialing(Box::new(dialing)),
             exchange: Exchange::OurOffer { refresh: false },
             source: flow.address.ip(),
             guest: false,

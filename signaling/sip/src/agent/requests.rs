@@ -192,7 +192,7 @@ impl Agent {
         self.tags.insert(tag, id);
         self.calls.insert(id, call);
         self.out.timers.set(Timer::Ringing(id), now + self.config.session.ringing);
-        self.out.event(Event::Incoming(incoming));
+        self.out.event(Event::Incoming(Box::new(incoming)));
         Ok(())
     }
 

@@ -68,6 +68,10 @@ impl Agent {
 
     fn set_session(&mut self, id: CallId, session: Session) {
         let call = self.calls.get_mut(&id).expect("sessions are of calls that are there");
+        if !matches!(call.phase, Phase::Established) {
+            // An UPDATE before the call is answered agrees on nothing that could run out.
+            return;
+        }
         call.session = Some(session);
         self.out.timers.set(Timer::Session(id), session.next());
     }

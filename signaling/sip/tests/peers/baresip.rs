@@ -3,14 +3,17 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use broletto_sip::sdp::{AudioCodec, Encryption, EncryptionPolicy, Policy};
-use broletto_sip::{Algorithm, Caller, Config, EndReason, Event, Incoming, Secret};
+use broletto_sip::sdp::{self, AudioCodec, Encryption, EncryptionPolicy, Policy};
+use broletto_sip::{
+    Algorithm, Callee, Caller, Config, Dial, DialOut, EndReason, Event, Incoming, NameAddr, Secret, Uri,
+};
 
 use crate::is_installed;
-use crate::server::{LOOPBACK, Manner, News, Server};
+use crate::server::{LOOPBACK, Manner, News, Server, local};
 
-/// A baresip that dials `1234` as soon as it runs, and leaves after some seconds.
+/// A baresip that registers, and perhaps dials `1234`, as soon as it runs, and leaves after some seconds.
 struct Baresip {
     child: Child,
     folder: PathBuf,
@@ -18,6 +21,11 @@ struct Baresip {
 
 impl Baresip {
     fn dial(server: &Server, transport: &str, encryption: &str) -> Baresip {
+        let dial = format!("/dial sip:1234@127.0.0.1:{};transport={transport}", server.port);
+        Baresip::start(server, transport, encryption, &["-e", &dial])
+    }
+
+    fn start(server: &Server, transport: &str, account: &str, arguments: &[&str]) -> Baresip {
         let folder = std::env::temp_dir().join(format!("broletto-baresip-{}", server.port));
         std::fs::create_dir_all(&folder).unwrap();
         let modules = ["g711.so", "g722.so", "srtp.so", "dtls_srtp.so", "aubridge.so", "uuid.so"];
@@ -38,13 +46,13 @@ impl Baresip {
             "accounts",
             &format!(
                 "\"Sala\" <sip:sala@127.0.0.1:{port};transport={transport}>;auth_user=sala;auth_pass=segreto;\
-             regint=60;audio_codecs=G722/16000/1,PCMA/8000/1{encryption}\n"
+             regint=60;audio_codecs=G722/16000/1,PCMA/8000/1{account}\n"
             ),
         );
         write(&folder, "contacts", "");
         let child = Command::new("baresip")
             .args(["-f", folder.to_str().unwrap(), "-t", "20"])
-            .args(["-e", &format!("/dial sip:1234@127.0.0.1:{port};transport={transport}")])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(folder.join("output")).unwrap())
             .stderr(std::fs::File::create(folder.join("errors")).unwrap())
@@ -83,7 +91,7 @@ fn server(encryption: EncryptionPolicy) -> Server {
 
 fn incoming(server: &Server) -> Incoming {
     server.wait("call", |news| match news {
-        News::Event(Event::Incoming(incoming)) => Some(incoming.clone()),
+        News::Event(Event::Incoming(incoming)) => Some(*incoming.clone()),
         News::Event(_) | News::Agreed(..) | News::Refused(_) => None,
     })
 }
@@ -133,4 +141,48 @@ fn baresip_hangs_up_when_its_time_is_over() {
     let pid = baresip.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     server.wait_for("end", |event| *event == Event::Ended { call, reason: EndReason::HungUp });
+}
+
+#[test]
+fn we_call_a_registered_baresip() {
+    if !is_installed("baresip") {
+        return;
+    }
+    for (transport, encryption) in [("udp", EncryptionPolicy::Off), ("tcp", EncryptionPolicy::BestEffort)] {
+        let policy = Policy { encryption, dtls: false, ..Policy::default() };
+        let dial_out = Some(DialOut { calls_per_hour_max: 5, ..DialOut::default() });
+        let config = Config { algorithms: vec![Algorithm::Md5], dial_out, ..Config::default() };
+        let server = Server::start(config, Manner { policy: policy.clone(), ..Manner::default() }, |agent| {
+            agent.set_account("sala", Some(Secret::new("sala", "broletto", "segreto")));
+        });
+        let account = if encryption == EncryptionPolicy::Off { "" } else { ";mediaenc=srtp" };
+        let _baresip = Baresip::start(&server, transport, &format!("{account};answermode=auto"), &[]);
+        server.wait_for("binding", |event| matches!(event, Event::Bindings { count: 1, .. }));
+        let call = server.with(move |shell, now| {
+            let offered = sdp::offer(&policy, &local());
+            let binding = shell.agent.bindings("sala")[0].clone();
+            let dial = Dial {
+                callee: Callee::Device { user: "sala".to_owned(), binding },
+                from: NameAddr::new(Uri::sip(Some("giunta"), "example.org", None)),
+                login: None,
+                offer: offered.sdp.clone(),
+                trunk: None,
+            };
+            let call = shell.agent.dial(dial, now).unwrap();
+            shell.offered.insert(call, offered);
+            call
+        });
+        let (agreed, leg) = server.wait_agreed();
+        let audio = leg.audio.unwrap();
+        assert_eq!((agreed, audio.codec.codec), (call, AudioCodec::G722));
+        assert_eq!(audio.encryption == Encryption::None, encryption == EncryptionPolicy::Off);
+        server.wait_for("acceptance", |event| *event == Event::Accepted { call });
+        server.with(move |shell, now| shell.agent.hang_up(call, now).unwrap());
+        // The BYE was answered when nothing of the call is left.
+        let end = Instant::now() + Duration::from_secs(5);
+        while server.with(|shell, _| shell.agent.load().0) > 0 {
+            assert!(Instant::now() < end, "baresip did not answer the BYE");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 pub(crate) enum News {
     Event(Event),
-    Agreed(CallId, LegMedia),
+    Agreed(CallId, Box<LegMedia>),
     Refused(#[allow(dead_code)] String), // For the output of a test that fails.
 }
 
@@ -119,7 +119,7 @@ impl Server {
 
     pub(crate) fn wait_agreed(&self) -> (CallId, LegMedia) {
         self.wait("agreement", |news| match news {
-            News::Agreed(call, leg) => Some((*call, leg.clone())),
+            News::Agreed(call, leg) => Some((*call, *leg.clone())),
             News::Event(_) | News::Refused(_) => None,
         })
     }
@@ -232,7 +232,7 @@ impl Shell {
             }
             Event::Offer { call, sdp } => self.answers.push((now, *call, sdp.clone())),
             Event::Answer { call, sdp } => match self.offered[call].accept(sdp) {
-                Ok(leg) => self.tell(News::Agreed(*call, leg)),
+                Ok(leg) => self.tell(News::Agreed(*call, Box::new(leg))),
                 Err(error) => self.tell(News::Refused(error.to_string())),
             },
             _ => {}
@@ -250,7 +250,7 @@ impl Shell {
         match sdp::answer(&offer, &self.manner.policy, &local()) {
             Ok((leg, sdp)) => {
                 if self.agent.answer(call, sdp, now).is_ok() {
-                    self.tell(News::Agreed(call, leg));
+                    self.tell(News::Agreed(call, Box::new(leg)));
                 }
             }
             Err(refusal) => {

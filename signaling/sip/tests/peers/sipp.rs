@@ -141,6 +141,7 @@ fn a_trunk_calls_the_numbers_of_its_plan() {
         identity: Identity::Addresses(vec![Network::parse("127.0.0.0/8").unwrap()]),
         announced_host: None,
         number_plan: NumberPlan(vec![rule]),
+        media: Policy::default(),
     };
     let server =
         Server::start(Config { trunks: vec![trunk], ..Config::default() }, Manner::default(), |_| {});
