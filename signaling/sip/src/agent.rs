@@ -52,6 +52,7 @@ pub struct Agent {
     connections: Connections,
     registrations: Vec<Registered>,
     ledger: Ledger,
+    draining: bool,
     counters: Counters,
 }
 
@@ -89,6 +90,7 @@ impl Agent {
             next_call: 0,
             accounts: HashMap::new(),
             ledger: Ledger::default(),
+            draining: false,
             counters: Counters::default(),
             config,
         };
@@ -152,6 +154,11 @@ impl Agent {
             }
         }
         self.set_expiry();
+    }
+
+    /// From now on new calls are sent elsewhere, by 503; those that there are go on.
+    pub fn drain(&mut self) {
+        self.draining = true;
     }
 
     fn handle_message(&mut self, bytes: &[u8], source: Flow, now: Instant) {

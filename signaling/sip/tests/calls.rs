@@ -416,6 +416,18 @@ fn a_password_is_given_once_and_a_longer_session_agreed() {
 }
 
 #[test]
+fn a_server_that_drains_keeps_its_calls_and_takes_no_others() {
+    let mut world = World::new(config());
+    let (_, mut talk) = world.established();
+    world.agent.drain();
+    world.receive(&Talk::new("new").invite(SDP));
+    let response = world.response();
+    assert_eq!((response.status, response.headers.number(name::RETRY_AFTER)), (503, Some(30)));
+    world.receive(&talk.invite(SDP));
+    assert_eq!(world.response().status, 200);
+}
+
+#[test]
 fn a_late_offer_that_nobody_answers_ends_the_call() {
     let mut world = World::new(config());
     let mut talk = Talk::new("a");

@@ -177,6 +177,37 @@ fn s1_a_trunk_calls_its_numbers_and_no_others() {
 }
 
 #[test]
+fn s1_a_certificate_is_as_good_as_its_connection() {
+    let trunk = Trunk {
+        identity: Identity::Certificate(vec!["sbc.example.net".to_owned()]),
+        announced_host: None,
+        media: Policy::default(),
+        number_plan: NumberPlan(vec![NumberRule { pattern: "123456789".to_owned(), target: String::new() }]),
+    };
+    let mut world = World::new(Config { trunks: vec![trunk], ..closed() });
+    let address: SocketAddr = "[2001:db8::7]:41000".parse().unwrap();
+    for (id, names, caller) in [
+        (1, vec!["SBC.example.net".to_owned()], Some(Caller::Trunk(TrunkId(0)))),
+        (2, vec!["other.example.net".to_owned()], None),
+        (3, Vec::new(), None),
+    ] {
+        world.agent.handle_connected(ConnectionId(id), Transport::Tls, address, names, world.now);
+        let invite = Talk::new(&format!("tls-{id}")).invite(SDP).replace("SIP/2.0/UDP", "SIP/2.0/TLS");
+        world.agent.handle_stream(ConnectionId(id), invite.as_bytes(), world.now);
+        let flows: Vec<_> = world.sent().into_iter().map(|(flow, _)| flow.connection).collect();
+        assert_eq!(flows, [Some(ConnectionId(id))], "the answer goes by the connection of its request");
+        let callers = world.events().into_iter().find_map(|event| match event {
+            Event::Incoming(incoming) => Some((incoming.caller, incoming.called)),
+            _ => None,
+        });
+        assert_eq!(callers, caller.map(|caller| (caller, String::new())));
+    }
+    // The same name says nothing over another transport.
+    world.receive_from(address, Talk::new("udp").invite(SDP).as_bytes());
+    assert_eq!(world.statuses(), [401]);
+}
+
+#[test]
 fn s2_nothing_is_passed_on_to_another_server() {
     let rule = NumberRule { pattern: "*".to_owned(), target: "{rest}".to_owned() };
     let trunk = Trunk {

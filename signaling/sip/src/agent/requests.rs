@@ -235,7 +235,10 @@ impl Agent {
         let source = network(source);
         let of_source =
             || self.calls.values().filter(|call| call.guest && network(call.source) == source).count();
-        if self.calls.len() >= limits.calls_max || guest && of_source() >= limits.calls_per_guest_max {
+        if self.draining
+            || self.calls.len() >= limits.calls_max
+            || guest && of_source() >= limits.calls_per_guest_max
+        {
             return self.full(request);
         }
         Ok(())
