@@ -287,9 +287,9 @@ impl Agent {
         trunk::identify(&self.config.trunks, source.address.ip(), source.transport, names)
     }
 
-    /// A response with what all of ours have. Its tag is new: nothing is remembered of the request.
-    fn response(&mut self, request: &Request, status: u16) -> Response {
-        let tag = self.random.token();
+    /// A response with what all of ours have, outside of dialogs.
+    fn response(&self, request: &Request, status: u16) -> Response {
+        let tag = self.nonces.tag(&request.head);
         self.response_with_tag(request, status, &tag)
     }
 

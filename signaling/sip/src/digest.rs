@@ -7,6 +7,7 @@ use hmac::{Hmac, Mac};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
+use crate::message::Head;
 use crate::random::{Random, hexadecimal};
 use crate::scan;
 
@@ -303,6 +304,14 @@ impl Nonces {
     /// A secret for users that there are not, so that they are answered as late as others (S3).
     pub(crate) fn nobody(&self, user: &str) -> Secret {
         Secret::new(user, "nobody", &self.seal(user.as_bytes()))
+    }
+
+    /// A tag that is the same whenever the same request comes, so that nothing need be remembered of it
+    /// (RFC 3261, section 8.2.7), and that nobody can guess.
+    pub(crate) fn tag(&self, head: &Head) -> String {
+        let branch = head.via.branch().unwrap_or_default();
+        let from = head.from.tag().unwrap_or_default();
+        self.seal(format!("{} {branch} {from} {}", head.call_id, head.cseq).as_bytes())
     }
 
     fn age(&self, now: Instant) -> u64 {

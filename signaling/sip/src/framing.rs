@@ -25,10 +25,21 @@ pub enum FramingError {
     TooLong,
 }
 
-/// Takes a stream apart. Holds one message at most.
+/// Takes a stream apart. Holds one message at most, and what was pushed behind it.
 #[derive(Debug, Default)]
 pub struct Framing {
     buffer: Vec<u8>,
+    /// How long the message is that has begun, once its head is there.
+    total: Option<usize>,
+    /// Up to where no head ends. Whoever sends single bytes should not have all read again for each.
+    searched: usize,
+}
+
+enum Begun {
+    Nothing,
+    Ping,
+    /// With its length.
+    Message(usize),
 }
 
 impl Framing {
@@ -38,32 +49,50 @@ impl Framing {
     }
 
     pub fn poll(&mut self) -> Result<Option<Frame>, FramingError> {
-        if self.buffer.starts_with(b"\r\n\r\n") {
-            self.buffer.drain(..4);
-            return Ok(Some(Frame::Ping));
-        }
-        // A single CRLF is an answer to a ping, or the sloppy end of a message.
-        if self.buffer.starts_with(b"\r\n") && self.buffer.len() > 2 && self.buffer[2] != b'\r' {
-            self.buffer.drain(..2);
-        }
-        if matches!(self.buffer.as_slice(), [] | [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r']) {
-            return Ok(None);
-        }
-        let Some(head) = message::head_bytes(&self.buffer) else {
-            return if self.buffer.len() > HEAD_BYTES_MAX {
-                Err(FramingError::HeadTooLong)
-            } else {
-                Ok(None)
-            };
+        let total = match self.total {
+            Some(total) => total,
+            None => match self.begin()? {
+                Begun::Nothing => return Ok(None),
+                Begun::Ping => return Ok(Some(Frame::Ping)),
+                Begun::Message(total) => *self.total.insert(total),
+            },
         };
-        let length = head_length(&self.buffer[..head]).ok_or(FramingError::NoLength)?;
-        let total = head.checked_add(length).filter(|total| *total <= MESSAGE_BYTES_MAX);
-        let total = total.ok_or(FramingError::TooLong)?;
         if self.buffer.len() < total {
             return Ok(None);
         }
+        (self.total, self.searched) = (None, 0);
         let rest = self.buffer.split_off(total);
         Ok(Some(Frame::Message(std::mem::replace(&mut self.buffer, rest))))
+    }
+
+    /// What the buffer begins with.
+    fn begin(&mut self) -> Result<Begun, FramingError> {
+        if self.buffer.starts_with(b"\r\n\r\n") {
+            self.drop_front(4);
+            return Ok(Begun::Ping);
+        }
+        // A single CRLF is an answer to a ping, or the sloppy end of a message.
+        if self.buffer.starts_with(b"\r\n") && self.buffer.len() > 2 && self.buffer[2] != b'\r' {
+            self.drop_front(2);
+        }
+        if matches!(self.buffer.as_slice(), [] | [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r']) {
+            return Ok(Begun::Nothing);
+        }
+        let new = &self.buffer[self.searched..];
+        let head = if new.contains(&b'\n') { message::head_bytes(&self.buffer) } else { None };
+        let Some(head) = head else {
+            self.searched = self.buffer.len();
+            let fits = self.buffer.len() <= HEAD_BYTES_MAX;
+            return if fits { Ok(Begun::Nothing) } else { Err(FramingError::HeadTooLong) };
+        };
+        let length = head_length(&self.buffer[..head]).ok_or(FramingError::NoLength)?;
+        let total = head.checked_add(length).filter(|total| *total <= MESSAGE_BYTES_MAX);
+        total.map(Begun::Message).ok_or(FramingError::TooLong)
+    }
+
+    fn drop_front(&mut self, length: usize) {
+        self.buffer.drain(..length);
+        self.searched = 0;
     }
 
     /// Whether a message has begun and not ended.

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // Here is the shell.
 
 mod baresip;
+mod linphone;
 mod server;
 mod sipp;
 

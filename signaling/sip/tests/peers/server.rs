@@ -46,9 +46,14 @@ impl Default for Manner {
 
 impl Server {
     pub(crate) fn start(config: Config, manner: Manner, prepare: impl FnOnce(&mut Agent)) -> Server {
-        let udp = UdpSocket::bind((LOOPBACK, 0)).unwrap();
-        let port = udp.local_addr().unwrap().port();
-        let tcp = TcpListener::bind((LOOPBACK, port)).unwrap();
+        // One port of both kinds that nobody has.
+        let (udp, tcp, port) = (0..100)
+            .find_map(|_| {
+                let udp = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+                let port = udp.local_addr().unwrap().port();
+                Some((udp, TcpListener::bind((LOOPBACK, port)).ok()?, port))
+            })
+            .expect("one of a hundred ports is free");
         udp.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         tcp.set_nonblocking(true).unwrap();
         let announced = |transport| Announced { transport, host: LOOPBACK.to_string(), port };

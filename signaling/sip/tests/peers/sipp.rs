@@ -1,8 +1,9 @@
 //! SIPp plays scenarios, and fails where anything else comes than they expect.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use broletto_sip::sdp::{self, Policy};
@@ -34,8 +35,16 @@ fn run(server: &Server, scenario: &str, more: &[&str]) -> Output {
         .unwrap()
 }
 
+/// A port for SIPp. They are counted up, because tests run side by side, and are below those that the
+/// system gives to whoever asks for any.
 fn free_port() -> u16 {
-    UdpSocket::bind((LOOPBACK, 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    (0..1_000)
+        .map(|_| NEXT.fetch_add(1, Ordering::Relaxed))
+        .find(|port| {
+            UdpSocket::bind((LOOPBACK, *port)).is_ok() && TcpListener::bind((LOOPBACK, *port)).is_ok()
+        })
+        .expect("one of a thousand ports is free")
 }
 
 fn guests() -> Config {
