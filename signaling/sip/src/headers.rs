@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_via_may_have_spaces_ports_and_brackets() {
         for (text, host, port, branch) in [
-            ("SIP/2.0/UDP 192.0.2.2;branch=390skdjuw", "192.0.2.2", None, Some("390skdjuw")),
+            ("SIP/2.0/UDP 192.0.2.2;branch=one", "192.0.2.2", None, Some("one")),
             (
                 "SIP  / 2.0  /TCP     a.example.org   :  5070 ; branch = x;rport",
                 "a.example.org",
@@ -253,7 +253,7 @@ mod tests {
     fn a_sequence_number_stays_below_two_to_the_31() {
         assert_eq!(CSeq::parse("2147483647 INVITE").map(|cseq| cseq.number), Some(2_147_483_647));
         for text in
-            ["2147483648 INVITE", "36893488147419103232 REGISTER", "-1 ACK", "1", "x INVITE", "1 IN VITE"]
+            ["2147483648 INVITE", "99999999999999999999 REGISTER", "-1 ACK", "1", "x INVITE", "1 IN VITE"]
         {
             assert_eq!(CSeq::parse(text), None, "{text}");
         }

@@ -44,29 +44,27 @@ const INVITE: &str = "INVITE sip:123@example.org SIP/2.0";
 #[test]
 fn strange_but_right_messages_are_understood() {
     // Section 3.1.1.1: folding, compact forms, odd cases, spaces and unknown fields all at once.
-    let wild = "INVITE sip:vivekg@example.org;unknownparam SIP/2.0\r\nTO :\r\n sip:vivekg@example.org ;   tag    = \r\n\
-        from   : \"J Rosenberg \\\\\\\"\"       <sip:jdrosen@elsewhere.example>\r\n  ;\r\n  tag = 98asjd8\r\n\
-        MaX-fOrWaRdS: 0068\r\nCall-ID: wsinv.ndaksdj@192.0.2.1\r\ncseq: 0009\r\n  INVITE\r\n\
-        Via  : SIP  /   2.0\r\n /UDP\r\n    192.0.2.10;rport;branch=z9hG4bK390skdjuw\r\ns :\r\nNewFangledHeader:   newfangled value\r\n \
-        continued newfangled value\r\nUnknownHeaderWithUnusualValue: ;;,,;;,;\r\nContent-Type: application/sdp\r\n\
-        Route:\r\n <sip:services.example.com;lr;unknownwith=value;unknown-no-value>\r\n\
-        v:  SIP  / 2.0  / TCP     spindle.example.com   ;\r\n  branch  =   z9hG4bK9ikj8  ,\r\n SIP  /    2.0   / UDP  192.168.255.111   ; branch=\r\n z9hG4bK30239\r\n\
-        m:\"Quoted string \\\"\\\"\" <sip:jdrosen@192.0.2.10> ; newparam =\r\n      newvalue ;\r\n  secondparam ; q = 0.33\r\n\r\n";
+    let wild = "INVITE sip:aula@example.org;colour=green SIP/2.0\r\nfROM:\r\n\t\"Sala \\\"Verde\\\" \\\\\"\r\n <sip:verde@elsewhere.example> ;\r\n\
+        \ttag =  77\r\nt  :   sip:aula@example.org  ;  room   = \r\nI: wild.1@192.0.2.10\r\nmax-FORWARDS :   0070\r\n\
+        CSEQ:\r\n 00012\r\n\tINVITE\r\nv : SIP / 2.0\r\n  / UDP   192.0.2.10 ; branch=z9hG4bKwild ;rport ,\r\n\
+        \tSIP/ 2.0 /TCP  proxy.elsewhere.example ;branch = z9hG4bKp1\r\nVia   :SIP/2.0/SCTP 198.51.100.9;branch=z9hG4bKp2\r\n\
+        k:\r\nX-Odd: ,;,,;=;\r\nX-Folded: one\r\n  two\r\n\tthree\r\nsubject:\r\nC: application/sdp\r\n\
+        ROUTE: <sip:example.org;lr;a;b=c>\r\nM : \"a > b, \\\"c\\\"\" <sip:verde@192.0.2.10>; q\r\n = 0.5 ;x\r\n\r\n";
     let wild = format!("{wild}{SDP}");
     let mut world = World::new(config());
     world.receive(&wild);
     assert_eq!(world.statuses(), [100]);
     let event = world.events().pop();
     let Some(Event::Incoming(incoming)) = event else { panic!("{event:?}") };
-    assert_eq!(incoming.called, "vivekg");
-    assert_eq!(incoming.from.display.as_deref(), Some("J Rosenberg \\\""));
+    assert_eq!(incoming.called, "aula");
+    assert_eq!(incoming.from.display.as_deref(), Some("Sala \"Verde\" \\"));
     assert_eq!(incoming.offer.as_deref(), Some(SDP));
 
     for (what, text) in [
         ("escapes in the user part (3.1.1.3)", message("OPTIONS sip:%61%00b@example.org SIP/2.0", &[], "")),
         (
             "a percent sign that escapes nothing (3.1.1.5)",
-            message(OPTIONS, &[("From", "\"%Z%45\" <sip:resource@elsewhere.example>;tag=f")], ""),
+            message(OPTIONS, &[("From", "\"100%\" <sip:room%20a@elsewhere.example>;tag=f")], ""),
         ),
         (
             "no space before the bracket (3.1.1.6)",
@@ -75,7 +73,7 @@ fn strange_but_right_messages_are_understood() {
         ("octets behind the message (3.1.1.8)", message(OPTIONS, &[], "") + "SIP/2.0 200 OK\r\nrubbish"),
         (
             "semicolons in the user part (3.1.1.9)",
-            message("OPTIONS sip:user;par=u%40example.net@example.org SIP/2.0", &[], ""),
+            message("OPTIONS sip:sala;piano=2%3b@example.org SIP/2.0", &[], ""),
         ),
         (
             "transports that nobody has (3.1.1.10)",
@@ -83,7 +81,7 @@ fn strange_but_right_messages_are_understood() {
                 OPTIONS,
                 &[(
                     "Via",
-                    "SIP/2.0/UDP t1.example.com;branch=z9hG4bK1, SIP/2.0/SCTP t2;branch=z9hG4bK2, SIP/2.0/UNKNOWN t3;branch=z9hG4bK3",
+                    "SIP/2.0/UDP a.elsewhere.example;branch=z9hG4bKa, SIP/2.0/SCTP b;branch=z9hG4bKb, SIP/2.0/PIGEON c;branch=z9hG4bKc",
                 )],
                 "",
             ),
@@ -98,7 +96,7 @@ fn strange_but_right_messages_are_understood() {
         ("lines that end with a line feed", message(OPTIONS, &[], "").replace("\r\n", "\n")),
         (
             "a name that is no token (3.1.2.15)",
-            message(OPTIONS, &[("From", "Bell, Alexander <sip:a@elsewhere.example>;tag=4")], ""),
+            message(OPTIONS, &[("From", "Rossi, Maria <sip:a@elsewhere.example>;tag=4")], ""),
         ),
         (
             "IPv6 in a request URI and a Via (RFC 5118, 4.1)",
@@ -119,7 +117,7 @@ fn wrong_messages_are_refused_with_the_right_status() {
         (
             400,
             "separators that are too many (3.1.2.1)",
-            message(INVITE, &[("Via", "SIP/2.0/UDP 192.0.2.15;;,;,,"), ("CSeq", ""), ("Contact", "")], ""),
+            message(INVITE, &[("Via", "SIP/2.0/UDP 192.0.2.10,,;;"), ("CSeq", ""), ("Contact", "")], ""),
         ),
         (
             400,
@@ -130,13 +128,13 @@ fn wrong_messages_are_refused_with_the_right_status() {
         (
             400,
             "numbers that are too large (3.1.2.4)",
-            message(OPTIONS, &[("CSeq", "36893488147419103232 OPTIONS")], ""),
+            message(OPTIONS, &[("CSeq", "99999999999999999999 OPTIONS")], ""),
         ),
         (400, "Max-Forwards that is too large (3.1.2.4)", message(OPTIONS, &[("Max-Forwards", "300")], "")),
         (
             400,
             "a quoted string without an end (3.1.2.6)",
-            message(INVITE, &[("To", "\"Mr. J. User <sip:j.user@example.org>")], ""),
+            message(INVITE, &[("To", "\"Sala senza fine <sip:sala@example.org>")], ""),
         ),
         (
             400,
@@ -177,25 +175,17 @@ fn wrong_messages_are_refused_with_the_right_status() {
         ),
         (400, "no From (3.3.1)", message(OPTIONS, &[("From", "")], "")),
         (400, "no Call-ID (3.3.1)", message(OPTIONS, &[("Call-ID", "")], "")),
-        (
-            416,
-            "a scheme that nobody has (3.3.2)",
-            message("OPTIONS nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0", &[], ""),
-        ),
-        (
-            416,
-            "a scheme that is not spoken (3.3.3)",
-            message("OPTIONS soap.beep://192.0.2.103:3002 SIP/2.0", &[], ""),
-        ),
+        (416, "a scheme that nobody has (3.3.2)", message("OPTIONS carrier-pigeon:loft-7 SIP/2.0", &[], "")),
+        (416, "a scheme that is not spoken (3.3.3)", message("OPTIONS http://203.0.113.1/ SIP/2.0", &[], "")),
         (
             420,
             "an extension that nobody has (3.3.5)",
-            message(OPTIONS, &[("Require", "nothingSupportsThis, nothingSupportsThisEither")], ""),
+            message(OPTIONS, &[("Require", "telepathy, levitation")], ""),
         ),
         (
             415,
             "a body that nobody reads (3.3.6)",
-            message(INVITE, &[("Content-Type", "application/unknownformat")], "<audio/>"),
+            message(INVITE, &[("Content-Type", "application/x-invented")], "<audio/>"),
         ),
         (
             415,
@@ -241,10 +231,7 @@ fn what_cannot_be_answered_is_not() {
         ("a Via that is none", message(OPTIONS, &[("Via", "SIP/3.0/UDP x")], "")),
         ("an ACK of nothing", ack(&[])),
         ("an ACK that is wrong", ack(&[("CSeq", "1 INVITE")])),
-        (
-            "a response to nothing (3.1.2.19)",
-            "SIP/2.0 4294967301 better not break the receiver\r\n\r\n".to_owned(),
-        ),
+        ("a response to nothing (3.1.2.19)", "SIP/2.0 99999999999 too much\r\n\r\n".to_owned()),
         ("a response of nobody", message("SIP/2.0 200 OK", &[("CSeq", "1 OPTIONS")], "")),
         (
             "a response with two Vias",
