@@ -267,8 +267,9 @@ impl Receiver {
         // The codec's clock is known from its own packets; the others share it.
         let codec = match format {
             Format::Audio(codec) => Some(codec),
-            Format::Redundant => red::split(packet.payload)
-                .and_then(|blocks| self.audio(blocks.last()?.payload_type)),
+            Format::Redundant => {
+                red::split(packet.payload).and_then(|blocks| self.audio(blocks.last()?.payload_type))
+            }
             Format::ComfortNoise | Format::TelephoneEvent => self.codec.or_else(|| self.only_codec()),
         };
         let Some(codec) = codec else {
@@ -426,10 +427,9 @@ impl Receiver {
     fn accept(&mut self, packet: &Packet<'_>, format: Format, codec: AudioCodec, arrival: i64) {
         let highest = self.received.highest();
         let (sequence, timestamp) = match highest {
-            Some(highest) => (
-                timeline::extend_sequence(highest, packet.sequence),
-                self.extended(packet.timestamp, codec),
-            ),
+            Some(highest) => {
+                (timeline::extend_sequence(highest, packet.sequence), self.extended(packet.timestamp, codec))
+            }
             None => {
                 let factor = i64::from(SAMPLE_RATE / codec.clock_rate());
                 (i64::from(packet.sequence), i64::from(packet.timestamp) * factor)
@@ -501,7 +501,14 @@ impl Receiver {
         }
     }
 
-    fn keep_audio(&mut self, sequence: i64, timestamp: i64, codec: AudioCodec, payload: &[u8], redundant: bool) {
+    fn keep_audio(
+        &mut self,
+        sequence: i64,
+        timestamp: i64,
+        codec: AudioCodec,
+        payload: &[u8],
+        redundant: bool,
+    ) {
         let Some(duration) = codec.duration_samples(payload) else {
             self.stats.refused += 1;
             return;
@@ -557,8 +564,7 @@ impl Receiver {
             return;
         }
         // What is ready is played first, so the packet would be played that much later.
-        let early = self.target()
-            - self.delay.lateness(timestamp, at + self.ready.len() as i64);
+        let early = self.target() - self.delay.lateness(timestamp, at + self.ready.len() as i64);
         if early > 0 {
             self.rest(missing.min(early as usize), at);
             return;
@@ -579,7 +585,9 @@ impl Receiver {
                 self.phase = Phase::Pause;
                 return;
             }
-            let made_up = self.conceal(missing);
+            // Codecs make up whole frames.
+            let own = self.codec == Some(AudioCodec::Opus);
+            let made_up = self.conceal(if own { self.decoded_duration } else { missing });
             self.phase = Phase::Voice { owed: owed + made_up };
             return;
         };
@@ -670,13 +678,15 @@ impl Receiver {
 
     /// Whether what comes next says what was lost before it.
     fn recover_before(&mut self, timestamp: i64, lost: usize) -> bool {
-        let Some(Waiting { content: Content::Audio { codec, payload, .. }, .. }) = self.waiting.get(&timestamp)
+        let Some(Waiting { content: Content::Audio { codec, payload, .. }, .. }) =
+            self.waiting.get(&timestamp)
         else {
             return false;
         };
         let (codec, payload) = (*codec, payload.clone());
         let mut samples = Vec::new();
-        let recovered = self.decoder(codec).is_some_and(|decoder| decoder.recover(&payload, lost, &mut samples));
+        let recovered =
+            self.decoder(codec).is_some_and(|decoder| decoder.recover(&payload, lost, &mut samples));
         self.ready.append(&mut samples);
         recovered
     }

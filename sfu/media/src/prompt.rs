@@ -175,7 +175,8 @@ mod tests {
     fn prompts_are_played_to_their_end_one_after_the_other() {
         let prompts = [Prompt::Entered, Prompt::Muted];
         let mut player = Player::new(&prompts, Language::English);
-        let expected: Vec<f32> = prompts.iter().flat_map(|prompt| prompt.samples(Language::English)).collect();
+        let expected: Vec<f32> =
+            prompts.iter().flat_map(|prompt| prompt.samples(Language::English)).collect();
         let mut played = Vec::new();
         while let Some(frame) = player.poll_frame() {
             played.extend_from_slice(&frame);

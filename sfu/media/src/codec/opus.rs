@@ -7,8 +7,10 @@ use crate::frame::{Frame, SAMPLE_RATE};
 const COMPLEXITY: i32 = 5;
 /// A payload of 20 ms at most (RFC 6716 section 3.4).
 const PAYLOAD_BYTES_MAX: usize = 1275;
-/// Concealment and recovery are in steps of 2.5 ms.
+/// Recovery is in steps of 2.5 ms.
 const STEP_SAMPLES: usize = 120;
+/// So is concealment, but what is shorter than this does not fit what is around it.
+const CONCEALED_SAMPLES_MIN: usize = 480;
 const CONCEALED_SAMPLES_MAX: usize = 5_760;
 
 pub(super) struct OpusDecoder {
@@ -43,7 +45,7 @@ impl Decoder for OpusDecoder {
     }
 
     fn conceal(&mut self, count: usize, samples: &mut Vec<f32>) -> bool {
-        let count = count.next_multiple_of(STEP_SAMPLES).min(CONCEALED_SAMPLES_MAX);
+        let count = count.next_multiple_of(CONCEALED_SAMPLES_MIN).min(CONCEALED_SAMPLES_MAX);
         self.fill(&[], count, false, samples).is_some()
     }
 
@@ -65,15 +67,13 @@ pub(super) struct OpusEncoder {
 
 impl OpusEncoder {
     pub(super) fn new(settings: &EncoderSettings) -> Result<Self, CodecError> {
-        let mut encoder = opus::Encoder::new(SAMPLE_RATE, opus::Channels::Mono, opus::Application::Voip)
-            .map_err(setup)?;
+        let mut encoder =
+            opus::Encoder::new(SAMPLE_RATE, opus::Channels::Mono, opus::Application::Voip).map_err(setup)?;
         let bitrate = opus::Bitrate::Bits(settings.bitrate_bps.clamp(6_000, 510_000) as i32);
         encoder.set_bitrate(bitrate).map_err(setup)?;
         encoder.set_complexity(COMPLEXITY).map_err(setup)?;
         encoder.set_inband_fec(settings.expected_loss_percent > 0).map_err(setup)?;
-        encoder
-            .set_packet_loss_perc(i32::from(settings.expected_loss_percent.min(100)))
-            .map_err(setup)?;
+        encoder.set_packet_loss_perc(i32::from(settings.expected_loss_percent.min(100))).map_err(setup)?;
         encoder.set_dtx(settings.discontinuous).map_err(setup)?;
         let lookahead_samples = encoder.get_lookahead().map_err(setup)?.max(0) as usize;
         Ok(OpusEncoder { encoder, lookahead_samples })
@@ -156,17 +156,22 @@ mod tests {
         samples.as_chunks::<FRAME_SAMPLES>().0.to_vec()
     }
 
+    /// A configuration of RFC 6716 section 3.1, and how many frames, as its code.
+    fn toc(configuration: u8, code: u8) -> u8 {
+        configuration << 3 | code
+    }
+
     #[test]
     fn durations_are_those_of_the_table_of_contents() {
         for (payload, samples) in [
-            (&[0b00000_000_u8][..], Some(480)),
-            (&[0b00011_000], Some(2880)),
-            (&[0b01101_001, 0], Some(1920)),
-            (&[0b11111_000], Some(960)),
-            (&[0b11111_011, 3], Some(2880)),
-            (&[0b00011_011, 3], None),
-            (&[0b11111_011, 0], None),
-            (&[0b11111_011], None),
+            (&[toc(0, 0)][..], Some(480)),
+            (&[toc(3, 0)], Some(2880)),
+            (&[toc(13, 1), 0], Some(1920)),
+            (&[toc(31, 0)], Some(960)),
+            (&[toc(31, 3), 3], Some(2880)),
+            (&[toc(3, 3), 3], None),
+            (&[toc(31, 3), 0], None),
+            (&[toc(31, 3)], None),
         ] {
             assert_eq!(AudioCodec::Opus.duration_samples(payload), samples, "{payload:?}");
         }

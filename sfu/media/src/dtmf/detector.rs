@@ -194,7 +194,9 @@ mod tests {
 
     #[test]
     fn one_tone_may_be_louder_but_not_alone() {
-        for (levels, heard) in [([-10.0, -15.0], "5"), ([-18.0, -10.0], ""), ([-10.0, -18.0], "5"), ([-10.0, -24.0], "")] {
+        for (levels, heard) in
+            [([-10.0, -15.0], "5"), ([-18.0, -10.0], ""), ([-10.0, -18.0], "5"), ([-10.0, -24.0], "")]
+        {
             assert_eq!(listen(&tones([770.0, 1336.0], levels, 60)), heard, "{levels:?}");
         }
         assert_eq!(listen(&tones([770.0, 770.0], [-12.0, -12.0], 300)), "");
@@ -202,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_short_gap_is_no_new_key_and_a_pause_is() {
-        let tone: Vec<f32> = tones([941.0, 1336.0], [-12.0, -12.0], 60)[1_234..1_234 + milliseconds(60)].to_vec();
+        let tone: Vec<f32> =
+            tones([941.0, 1336.0], [-12.0, -12.0], 60)[1_234..1_234 + milliseconds(60)].to_vec();
         for (gap_ms, heard) in [(8, "0"), (45, "00")] {
             let mut samples = tone.clone();
             samples.extend(vec![0.0; milliseconds(gap_ms)]);
@@ -246,12 +249,17 @@ mod tests {
         // Chords of three notes of the tempered scale, each with two overtones.
         let mut samples = Vec::new();
         for _ in 0..300 {
-            let notes: [f32; 3] = std::array::from_fn(|_| 110.0 * 2.0_f32.powf(random.random_range(0..48) as f32 / 12.0));
+            let notes: [f32; 3] =
+                std::array::from_fn(|_| 110.0 * 2.0_f32.powf(random.random_range(0..48) as f32 / 12.0));
             samples.extend((0..milliseconds(100)).map(|n| {
                 let time = n as f32 / 48_000.0;
                 notes
                     .iter()
-                    .map(|f| 0.1 * ((TAU * f * time).sin() + 0.4 * (TAU * 2.0 * f * time).sin() + 0.2 * (TAU * 3.0 * f * time).sin()))
+                    .map(|f| {
+                        0.1 * ((TAU * f * time).sin()
+                            + 0.4 * (TAU * 2.0 * f * time).sin()
+                            + 0.2 * (TAU * 3.0 * f * time).sin())
+                    })
                     .sum::<f32>()
             }));
         }

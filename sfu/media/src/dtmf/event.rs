@@ -96,11 +96,17 @@ mod tests {
 
     fn keys(packets: &[(Event, u32, bool)]) -> String {
         let mut decoder = EventDecoder::default();
-        packets.iter().filter_map(|(event, at, marker)| decoder.handle(event, *at, *marker)).map(|p| p.key).collect()
+        packets
+            .iter()
+            .filter_map(|(event, at, marker)| decoder.handle(event, *at, *marker))
+            .map(|p| p.key)
+            .collect()
     }
 
     fn typed() -> Vec<(Event, u32, bool)> {
-        [5, 5, 1, 11].iter().zip((0_u32..).map(|n| (u32::MAX - 2_000).wrapping_add(n * 1_600)))
+        [5, 5, 1, 11]
+            .iter()
+            .zip((0_u32..).map(|n| (u32::MAX - 2_000).wrapping_add(n * 1_600)))
             .flat_map(|(code, at)| key(*code, at))
             .collect()
     }

@@ -53,9 +53,8 @@ impl Received {
     }
 
     pub(super) fn contains(&self, sequence: i64) -> bool {
-        let remembered = self.highest.is_some_and(|highest| {
-            sequence <= highest && sequence > highest - REMEMBERED
-        });
+        let remembered =
+            self.highest.is_some_and(|highest| sequence <= highest && sequence > highest - REMEMBERED);
         remembered && self.bits[Self::word(sequence)] >> (sequence.rem_euclid(64)) & 1 == 1
     }
 
