@@ -58,6 +58,9 @@ pub trait Decoder: Send {
         false
     }
 
+    /// What was played in place of a lost frame, for codecs in which the next one builds on it.
+    fn follow(&mut self, _made_up: &[f32]) {}
+
     /// What it delays, in samples at 48 kHz.
     fn delay_samples(&self) -> usize;
 

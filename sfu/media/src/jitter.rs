@@ -714,6 +714,9 @@ impl Receiver {
         };
         if !own {
             self.concealer.conceal(count, &mut self.ready);
+            if let Some((_, decoder)) = &mut self.decoder {
+                decoder.follow(&self.ready[start..]);
+            }
         }
         let made_up = self.ready.len() - start;
         self.stats.concealed_samples += made_up as u64;

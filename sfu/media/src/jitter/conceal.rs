@@ -12,7 +12,7 @@ const HISTORY: usize = 4 * LAG_MAX;
 const NEXT_PERIOD_AFTER: usize = milliseconds(10);
 const PERIODS_MAX: usize = 3;
 /// At full strength for this long, then fading.
-const STEADY: usize = milliseconds(10);
+const STEADY: usize = milliseconds(20);
 const FADING: usize = milliseconds(60);
 /// How long what comes at last is faded in.
 const RESUMING: usize = milliseconds(5);
