@@ -8,6 +8,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use broletto_media::codec::{AudioCodec, EncoderSettings, NoiseAnalyser, NoiseGenerator, NoiseShape};
+use broletto_media::compose::{
+    Composer, Fit, H264Decoder, H264Encoder, H264Settings, Layout, PictureRef, Size, Tile, VideoDecoder,
+    VideoEncoder,
+};
 use broletto_media::dtmf::ToneDetector;
 use broletto_media::frame::{FRAME_SAMPLES, Frame, TICK};
 use broletto_media::jitter::{Format, Packet, Receiver, ReceiverConfig};
@@ -82,6 +86,93 @@ fn main() {
         println!("{:44} {:12.2}", format!("{codec:?} decoder"), milliseconds(decoder));
     }
     println!("{:44} {:>12}", "mixer, level control, limiter", "0.00");
+
+    println!("\n{:44} {:>12}", format!("pictures, {PICTURES_PER_SECOND} a second"), "% of a core");
+    pictures();
+}
+
+fn pictures() {
+    let (full_hd, hd, sd) = (Size::new(1920, 1080), Size::new(1280, 720), Size::new(640, 360));
+    for (size, bitrate_bps) in [(sd, 800_000), (hd, 2_000_000), (full_hd, 4_000_000)] {
+        let film: Vec<Planes> = (0..10).map(|at| Planes::new(size, at)).collect();
+        let what = format!("{}x{}", size.width, size.height);
+        let mut composer = Composer::new(size).expect("its sides are even");
+        let settings = H264Settings {
+            bitrate_bps,
+            frames_per_second: PICTURES_PER_SECOND as f32,
+            nal_unit_bytes_max: None,
+            screen: false,
+        };
+        let mut encoder = H264Encoder::new(&settings).expect("it is set up");
+        let mut coded = Vec::new();
+        let mut alone = Composer::new(size).expect("its sides are even");
+        let canvases: Vec<_> =
+            (0..film.len()).map(|at| alone.compose(Layout::Grid, &[film[at].tile(0, at)]).clone()).collect();
+        report_pictures(&format!("{what} encoder"), |at| {
+            let time = Duration::from_millis(1_000 * at as u64 / PICTURES_PER_SECOND as u64);
+            let place = at % (2 * film.len() - 2);
+            let canvas = &canvases[place.min(2 * film.len() - 2 - place)];
+            coded.extend(encoder.encode(canvas, time, at == 0).expect("it is encoded"));
+        });
+        let mut decoder = H264Decoder::new().expect("it is set up");
+        report_pictures(&format!("{what} decoder"), |at| {
+            let Some(picture) = coded.get(at) else { return };
+            let units: Vec<&[u8]> = picture.nal_units.iter().map(Vec::as_slice).collect();
+            black_box(decoder.decode(&units).expect("it is decoded"));
+        });
+        let sources: Vec<Planes> = (0..10).map(|at| Planes::new(sd, at)).collect();
+        for (layout, count) in [(Layout::Grid, 4), (Layout::Speaker, 5), (Layout::Grid, 9)] {
+            report_pictures(&format!("{what} composed of {count} at 640x360, {layout:?}"), |at| {
+                let tiles: Vec<_> =
+                    (0..count).map(|index| sources[(at + index) % 10].tile(index as u64, at)).collect();
+                black_box(composer.compose(layout, &tiles));
+            });
+        }
+    }
+}
+
+const PICTURES: usize = 100;
+const PICTURES_PER_SECOND: usize = 25;
+
+/// Somebody who moves before a wall, through a camera with some noise.
+struct Planes {
+    size: Size,
+    planes: [Vec<u8>; 3],
+}
+
+impl Planes {
+    fn new(size: Size, at: usize) -> Self {
+        let mut noise = 1_u32 + at as u32;
+        let mut brightness = Vec::with_capacity(size.width * size.height);
+        for y in 0..size.height {
+            for x in 0..size.width {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let (dx, dy) = (x.abs_diff(size.width / 2 + 4 * at), y.abs_diff(size.height / 2));
+                let base = if dx * dx + dy * dy < size.height * size.height / 12 {
+                    170
+                } else {
+                    60 + 80 * x / size.width
+                };
+                brightness.push((base + x / 8 % 2 * 6) as u8 + (noise >> 30) as u8);
+            }
+        }
+        let colors = size.width * size.height / 4;
+        Planes { size, planes: [brightness, vec![118; colors], vec![138; colors]] }
+    }
+
+    fn tile(&self, key: u64, at: usize) -> Tile<'_> {
+        let [y, u, v] = &self.planes;
+        let half = self.size.width / 2;
+        let picture = PictureRef::new(self.size, [(y, self.size.width), (u, half), (v, half)]);
+        Tile { key, revision: at as u64, picture, name: "Giulia Ferrari", speaking: false, fit: Fit::Camera }
+    }
+}
+
+fn report_pictures(what: &str, mut work: impl FnMut(usize)) {
+    let start = processor_time();
+    (0..PICTURES).for_each(&mut work);
+    let spent = processor_time().saturating_sub(start).as_secs_f64();
+    println!("{what:44} {:12.1}", 100.0 * spent * PICTURES_PER_SECOND as f64 / PICTURES as f64);
 }
 
 /// Decoding, mixing and encoding for a room of legs, all of which send and a few of which speak.

@@ -4,11 +4,14 @@
 //! A voice goes `jitter::Receiver` (packets to frames) -> `mix::Mixer` (frames of all to one for each
 //! listener) -> `outlet::Outlets` (frames to payloads, once for all who hear the same). Everything in
 //! between is a [`frame::Frame`]: 20 ms of mono at 48 kHz.
+//!
+//! A picture goes `compose::VideoDecoder` -> `compose::Composer` -> `compose::VideoEncoder`.
 
 // Any start will do in tests: only differences count.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod codec;
+pub mod compose;
 pub mod dtmf;
 pub mod frame;
 pub mod jitter;
