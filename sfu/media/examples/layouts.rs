@@ -5,6 +5,7 @@
 use std::io::Write;
 
 use broletto_media::compose::{Composer, Fit, Layout, Picture, PictureRef, Size, Tile};
+use broletto_media::prompt::{Language, Prompt};
 
 const CANVAS: Size = Size::new(1280, 720);
 const NAMES: [&str; 9] = [
@@ -61,6 +62,8 @@ fn main() -> std::io::Result<()> {
     ] {
         write(&mut file, composer.compose(layout, tiles))?;
     }
+    let text = Prompt::EnterCode.text(Language::Italian);
+    write(&mut file, composer.announce("Benvenuti", text, "314 159"))?;
     file.flush()
 }
 

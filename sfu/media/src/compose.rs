@@ -130,6 +130,22 @@ impl Composer {
         &self.canvas
     }
 
+    /// In place of tiles: where one is, what to type, and what was typed.
+    pub fn announce(&mut self, title: &str, text: &str, typed: &str) -> &Picture {
+        let Size { width, height } = self.canvas.size();
+        self.canvas.fill(self.canvas.whole(), BACKGROUND);
+        // What was drawn is gone.
+        self.places.clear();
+        let margin = (width / 10) & !1;
+        let below =
+            |y: usize| Place { x: margin, y, width: width - 2 * margin, height: height.saturating_sub(y) };
+        let gap = height / 16;
+        let y = self.labels.draw_text(&mut self.canvas, below(height / 5), title, height / 10);
+        let y = self.labels.draw_text(&mut self.canvas, below(y + gap), text, height / 16);
+        self.labels.draw_text(&mut self.canvas, below(y + gap), typed, height / 8);
+        &self.canvas
+    }
+
     fn draw(&mut self, tile: &Tile<'_>, place: Place, framed: bool) {
         match &tile.picture {
             Some(picture) => {

@@ -7,13 +7,16 @@ use fontdue::{Font, FontSettings};
 
 use super::picture::{Picture, Place};
 
-/// Of the height of a tile: a name is read from across a room.
+/// Of the height of a tile.
 const NAME_PARTS: usize = 14;
 const LARGE_PARTS: usize = 8;
-const SIZE_MIN: usize = 10;
+/// Of the height of the whole, at least: a name is read from across a room.
+const CANVAS_PARTS: usize = 45;
+const SIZE_MIN: usize = 8;
 const SIZE_MAX: usize = 64;
 /// What a name is longer than is left out.
 const LETTERS_MAX: usize = 60;
+const WORDS_MAX: usize = 100;
 /// Names that are kept drawn.
 const LABELS_MAX: usize = 128;
 const WHITE: u8 = 235;
@@ -36,7 +39,7 @@ pub(super) struct Labels {
 impl Labels {
     /// At the lower left, on a shade.
     pub(super) fn draw_name(&mut self, canvas: &mut Picture, place: Place, name: &str) {
-        let size = (place.height / NAME_PARTS).clamp(SIZE_MIN, SIZE_MAX);
+        let size = size(canvas, place.height / NAME_PARTS);
         let margin = (size / 2) & !1;
         let Some(label) = self.label(name, size, place.width.saturating_sub(4 * margin)) else { return };
         let width = (label.width + 2 * margin + 1) & !1;
@@ -51,13 +54,28 @@ impl Labels {
 
     /// In the middle of a tile that has no picture.
     pub(super) fn draw_large(&mut self, canvas: &mut Picture, place: Place, name: &str) {
-        let size = (place.height / LARGE_PARTS).clamp(SIZE_MIN, SIZE_MAX);
+        let size = size(canvas, place.height / LARGE_PARTS);
         let Some(label) = self.label(name, size, place.width.saturating_sub(size)) else { return };
         if label.width <= place.width && label.height <= place.height {
             let x = place.x + (place.width - label.width) / 2;
             let y = place.y + (place.height - label.height) / 2;
             cover(canvas, label, x, y);
         }
+    }
+
+    /// Lines in the middle of a place, as large as `size` says; long ones are broken between words.
+    /// Returns where the next would begin.
+    pub(super) fn draw_text(&mut self, canvas: &mut Picture, place: Place, text: &str, size: usize) -> usize {
+        let mut y = place.y;
+        for line in broken(text, size, place.width) {
+            let Some(label) = self.label(&line, size, place.width) else { continue };
+            if y + label.height > place.y + place.height || label.width > place.width {
+                break;
+            }
+            cover(canvas, label, place.x + (place.width - label.width) / 2, y);
+            y += label.height + size / 4;
+        }
+        y
     }
 
     fn label(&mut self, name: &str, size: usize, width_max: usize) -> Option<&Label> {
@@ -109,6 +127,28 @@ impl Label {
         }
         Label { width, height, cover }
     }
+}
+
+/// A text in lines that are no wider, where words allow it.
+fn broken(text: &str, size: usize, width_max: usize) -> Vec<String> {
+    let width = |line: &str| {
+        line.chars().map(|letter| font().metrics(letter, size as f32).advance_width).sum::<f32>()
+    };
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace().take(WORDS_MAX) {
+        match lines.last_mut() {
+            Some(line) if width(&format!("{line} {word}")) <= width_max as f32 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+fn size(canvas: &Picture, wanted: usize) -> usize {
+    wanted.max(canvas.size().height / CANVAS_PARTS).clamp(SIZE_MIN, SIZE_MAX)
 }
 
 fn shade(canvas: &mut Picture, area: Place) {
@@ -166,6 +206,16 @@ mod tests {
         let long = Label::new("Maria Antonietta Della Valle Sant'Ambrogio", 20, 200);
         assert!(short.width < 60 && ink(&short) > 60);
         assert!(long.width <= 202 && long.width > 150, "{}", long.width);
+    }
+
+    #[test]
+    fn a_text_is_broken_between_words() {
+        let text = "Inserisca il codice della riunione, poi prema cancelletto.";
+        let lines = broken(text, 40, 600);
+        assert!(lines.len() > 1);
+        assert_eq!(lines.join(" "), text);
+        assert!(lines.iter().all(|line| Label::new(line, 40, 2_000).width <= 601), "{lines:?}");
+        assert_eq!(broken("abcdefghijkl", 40, 50), ["abcdefghijkl"]);
     }
 
     #[test]

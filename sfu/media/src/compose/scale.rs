@@ -46,7 +46,8 @@ impl Scaler {
                 self.sums.resize(from.width, (UNIT / 2) as u16);
                 for (tap, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0) {
                     for (sum, byte) in self.sums.iter_mut().zip(line_of(first + tap)) {
-                        *sum += weight * u16::from(*byte);
+                        // It cannot overflow; said so that the loop has no checks.
+                        *sum = sum.wrapping_add(weight.wrapping_mul(u16::from(*byte)));
                     }
                 }
                 self.line.clear();
@@ -125,9 +126,11 @@ impl Filter {
 
 #[inline(always)]
 fn mean(pixels: &[u8], weights: &[u16]) -> u8 {
-    let sum: u16 = pixels.iter().zip(weights).map(|(pixel, weight)| u16::from(*pixel) * weight).sum();
-    // 255 with all of the weight is just below the largest number, so half a unit more may not fit.
-    (u32::from(sum) + UNIT as u32 / 2).div_euclid(UNIT as u32) as u8
+    // 255 with all of the weight and half a unit is just below the largest number.
+    let sum = pixels.iter().zip(weights).fold((UNIT / 2) as u16, |sum, (pixel, weight)| {
+        sum.wrapping_add(u16::from(*pixel).wrapping_mul(*weight))
+    });
+    (sum / UNIT as u16) as u8
 }
 
 #[cfg(test)]

@@ -102,6 +102,24 @@ fn what_has_not_changed_is_not_drawn_again_and_what_has_is() {
 }
 
 #[test]
+fn an_announcement_takes_the_place_of_tiles_and_they_come_back() {
+    let ada = camera(HD, 0);
+    let mut composer = Composer::new(HD).expect("its sides are even");
+    let tiles = [tile(1, &ada, "Ada"), tile(2, &ada, "Bob")];
+    let before = composer.compose(Layout::Grid, &tiles).clone();
+    let ink = |picture: &Picture| picture.plane(0).iter().filter(|byte| **byte == 235).count();
+    let asked = composer.announce("Broletto", "Please enter the meeting code, then press hash.", "").clone();
+    let typed =
+        composer.announce("Broletto", "Please enter the meeting code, then press hash.", "123 4").clone();
+    assert!(ink(&asked) > 3_000, "{}", ink(&asked));
+    assert!(ink(&typed) > ink(&asked) + 1_000);
+    assert_eq!(asked.plane(0)[0], BACKGROUND.y);
+    assert_eq!(*composer.compose(Layout::Grid, &tiles), before);
+    // Too small for anything.
+    Composer::new(Size::new(2, 2)).expect("its sides are even").announce("A", "B", "C");
+}
+
+#[test]
 fn what_is_encoded_is_what_others_see() {
     for (size, nal_unit_bytes_max) in [(HD, None), (Size::new(640, 360), Some(1_200))] {
         let settings = H264Settings {

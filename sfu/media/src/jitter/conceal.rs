@@ -39,8 +39,9 @@ struct Gap {
     at: usize,
     /// How long it has lasted.
     age: usize,
-    /// What the first sample is off from where the voice stopped; fades away.
+    /// What a turn's first sample is off from where the one before it stopped, and since when; fades away.
     offset: f32,
+    offset_age: usize,
     /// Once it is faded into the noise it need not be made.
     fading: usize,
 }
@@ -114,7 +115,8 @@ impl Gap {
             None => 0,
         };
         let period = period.unwrap_or(Period { lag: LAG_MAX, likeness: 0.0 });
-        let mut gap = Gap { period, turn: Vec::new(), periods: 0, at: 0, age: 0, offset: 0.0, fading };
+        let mut gap =
+            Gap { period, turn: Vec::new(), periods: 0, at: 0, age: 0, offset: 0.0, offset_age: 0, fading };
         if fading > 0 {
             gap.take_turns(history, 1);
             let before = history.len() - period.lag - 1;
@@ -146,16 +148,20 @@ impl Gap {
     fn next(&mut self, history: &[f32]) -> f32 {
         if self.at >= self.turn.len() {
             self.at = 0;
-            // Turns of more periods begin where turns of fewer end, so the change is not heard.
             let periods = (1 + self.age / NEXT_PERIOD_AFTER).min(PERIODS_MAX);
             if periods > self.periods && (periods + 1) * self.period.lag <= history.len() {
+                // The end of a turn leads to its own beginning, which is not quite that of the next.
+                let expected = self.turn[0];
                 self.take_turns(history, periods);
+                self.offset = expected - self.turn[0];
+                self.offset_age = 0;
             }
         }
-        let decay = (1.0 - 4.0 * self.age as f32 / self.period.lag as f32).max(0.0);
+        let decay = (1.0 - 4.0 * self.offset_age as f32 / self.period.lag as f32).max(0.0);
         let sample = self.turn[self.at] + decay * self.offset;
         self.at += 1;
         self.age += 1;
+        self.offset_age += 1;
         sample
     }
 }

@@ -3,6 +3,7 @@
 use std::f32::consts::TAU;
 use std::sync::OnceLock;
 
+use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -396,6 +397,39 @@ fn packets_of_nobody_are_refused() {
     assert_eq!((stats.restarts, stats.lost), (0, 0), "{stats:?}");
     assert_eq!(keys, "");
     assert!(levels(&samples[24_000..48_000 * 5])[0] > -16.5);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// From the right source, but of any order, time, type and content.
+    #[test]
+    fn no_stream_stops_the_voice(
+        stream in proptest::collection::vec(
+            (0..60_000_u64, any::<u16>(), 0..4_000_u32, 0..7_usize, proptest::collection::vec(any::<u8>(), 0..200)),
+            1..150,
+        )
+    ) {
+        let start = Instant::now();
+        let mut receiver = Receiver::new(config());
+        let mut now = start;
+        let (mut sequence, mut timestamp) = (0_u16, 0_u32);
+        for (wait_us, jump, step, kind, payload) in stream {
+            now += Duration::from_micros(wait_us);
+            // Mostly the next, sometimes anywhere.
+            sequence = if jump < 2_000 { jump } else { sequence.wrapping_add(jump % 4) };
+            timestamp = if jump % 50 == 0 { timestamp.wrapping_mul(77_777) } else { timestamp.wrapping_add(step) };
+            let payload_type = [OPUS, RED, PCMU, PCMA, G722, NOISE, EVENT][kind];
+            receiver.handle_packet(
+                &Packet { ssrc: 1, sequence, timestamp, marker: false, payload_type, payload: &payload },
+                now,
+            );
+            let frame = receiver.poll_frame(now);
+            prop_assert!(frame.iter().all(|sample| sample.is_finite() && sample.abs() < 8.0));
+            prop_assert!(receiver.waiting.len() <= PACKETS_MAX);
+            prop_assert!(receiver.ready.len() < 48_000);
+        }
+    }
 }
 
 #[test]
