@@ -20,28 +20,35 @@
 
 mod conceal;
 mod delay;
+mod keys;
+mod packet;
 mod period;
+mod sound;
+mod stats;
 mod stretch;
 mod timeline;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use self::conceal::Concealer;
 use self::delay::DelayEstimator;
+use self::keys::Keys;
+use self::packet::Candidate;
+pub use self::packet::{Format, Packet, ReceiverConfig};
+use self::sound::Sound;
+use self::stats::Delays;
+pub use self::stats::ReceiverStats;
 use self::stretch::Haste;
 use self::timeline::Received;
-use crate::codec::{AudioCodec, Decoder, NoiseAnalyser, NoiseShape};
-use crate::dtmf::{Event, EventDecoder, Press};
-use crate::frame::{FRAME_SAMPLES, Frame, SAMPLE_RATE, SILENT_FRAME, milliseconds, power, power_dbov};
+use crate::codec::{AudioCodec, NoiseShape};
+use crate::dtmf::{Event, Press};
+use crate::frame::{FRAME_SAMPLES, Frame, SAMPLE_RATE, SILENT_FRAME, milliseconds};
 use crate::red;
 
 /// Packets that wait: at 20 ms each more than the largest delay by far.
 const PACKETS_MAX: usize = 64;
 /// A timestamp that is further off than this belongs to another clock.
 const TIMESTAMP_JUMP_MAX: i64 = SAMPLE_RATE as i64 * 3;
-/// Two packets agree about a new clock when they are no further apart than this.
-const AGREEMENT: i64 = milliseconds(500) as i64;
 /// A gap that is longer was a pause, whatever the sequence numbers say.
 const LOSS_MAX: i64 = milliseconds(500) as i64;
 /// When nothing came for so long, the voice has stopped.
@@ -60,97 +67,13 @@ const LOSS_WEIGHT: f32 = 1.0 / 250.0;
 const LOSS_SHARE_WORTH_WAITING: f32 = 0.01;
 /// Between one stretch and the next, when there is no haste.
 const STRETCH_PERIOD_TICKS: u32 = 5;
-const DIGITS_MAX: usize = 32;
-/// Events whose sound is still to be left out.
-const EVENTS_MAX: usize = 4;
-/// What is left out before an event and after what is known of it: its packets come up to 50 ms apart
-/// (RFC 4733 section 2.5.1.2).
-const EVENT_MARGIN: i64 = milliseconds(10) as i64;
-const EVENT_GAP: i64 = milliseconds(60) as i64;
-const EVENT_FADE: usize = milliseconds(2);
-/// A frame that is no louder than the quietest lately by more is the noise of the room.
-const NOISE_MARGIN_DB: f32 = 3.0;
-const NOISE_RISE_DB: f32 = 0.05;
-/// Louder noise than this is never made.
-const NOISE_DBOV_MAX: f32 = -45.0;
-
-/// What a payload type means in this call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    Audio(AudioCodec),
-    /// RFC 3389.
-    ComfortNoise,
-    /// RFC 4733.
-    TelephoneEvent,
-    /// RFC 2198.
-    Redundant,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceiverConfig {
-    pub formats: Vec<(u8, Format)>,
-    pub delay_min: Duration,
-    pub delay_max: Duration,
-    /// Of the noise that is made in pauses.
-    pub seed: u32,
-}
-
-impl ReceiverConfig {
-    pub fn new(formats: Vec<(u8, Format)>) -> Self {
-        let (delay_min, delay_max) = (Duration::from_millis(20), Duration::from_millis(200));
-        ReceiverConfig { formats, delay_min, delay_max, seed: 1 }
-    }
-}
-
-/// An RTP packet, as far as a voice is concerned.
-#[derive(Debug, Clone, Copy)]
-pub struct Packet<'a> {
-    pub ssrc: u32,
-    pub sequence: u16,
-    pub timestamp: u32,
-    pub marker: bool,
-    pub payload_type: u8,
-    pub payload: &'a [u8],
-}
-
-/// What became of the packets so far. Lengths are in samples at 48 kHz.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ReceiverStats {
-    pub packets: u64,
-    /// Of a payload type that is not spoken in this call, malformed, or of no stream that goes on.
-    pub refused: u64,
-    pub duplicates: u64,
-    pub reordered: u64,
-    /// They came when their time had been filled with something else.
-    pub late: u64,
-    /// Gone because too many waited.
-    pub overflowed: u64,
-    /// Lost frames that redundancy or forward error correction brought back.
-    pub recovered: u64,
-    /// Lost frames that did not come back.
-    pub lost: u64,
-    pub restarts: u64,
-    pub concealed_samples: u64,
-    pub shortened_samples: u64,
-    pub lengthened_samples: u64,
-    /// What the next frame would be delayed by over the fastest packet.
-    pub delay_samples: usize,
-    pub delay_target_samples: usize,
-    /// Half, and 95 % of the frames so far, were delayed by no more, to 5 ms.
-    pub delay_median_samples: usize,
-    pub delay_p95_samples: usize,
-}
-
 /// One voice.
 pub struct Receiver {
     config: ReceiverConfig,
     epoch: Option<Instant>,
     ssrc: Option<u32>,
     codec: Option<AudioCodec>,
-    decoder: Option<(AudioCodec, Box<dyn Decoder>)>,
-    concealer: Concealer,
-    analyser: NoiseAnalyser,
-    quietest_dbov: f32,
+    sound: Sound,
     /// A packet that would begin something new, until another agrees with it.
     candidate: Option<Candidate>,
     received: Received,
@@ -170,15 +93,10 @@ pub struct Receiver {
     /// Decoded and not yet played.
     ready: Vec<f32>,
     ticks_since_stretch: u32,
-    events: EventDecoder,
-    muted: VecDeque<Muted>,
-    digits: VecDeque<Press>,
-    delays: [u64; DELAY_BUCKETS],
+    keys: Keys,
+    delays: Delays,
     stats: ReceiverStats,
 }
-
-const DELAY_BUCKET: usize = milliseconds(5);
-const DELAY_BUCKETS: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -202,39 +120,17 @@ enum Content {
     Noise(NoiseShape),
 }
 
-#[derive(Debug)]
-struct Candidate {
-    ssrc: u32,
-    sequence: u16,
-    timestamp: u32,
-    marker: bool,
-    payload_type: u8,
-    payload: Vec<u8>,
-    arrival: i64,
-}
-
-/// Time in which nothing is heard, because it is the sound of a key.
-#[derive(Debug, Clone, Copy)]
-struct Muted {
-    key: u32,
-    from: i64,
-    to: i64,
-}
-
 impl Receiver {
     pub fn new(config: ReceiverConfig) -> Self {
         let length = |duration: Duration| (duration.as_secs_f64() * f64::from(SAMPLE_RATE)) as usize;
         let delay = DelayEstimator::new(length(config.delay_min), length(config.delay_max));
-        let concealer = Concealer::new(1, config.seed);
+        let sound = Sound::new(config.seed);
         Receiver {
             config,
             epoch: None,
             ssrc: None,
             codec: None,
-            decoder: None,
-            concealer,
-            analyser: NoiseAnalyser::new(1),
-            quietest_dbov: 0.0,
+            sound,
             candidate: None,
             received: Received::new(),
             last_timestamp: 0,
@@ -249,10 +145,8 @@ impl Receiver {
             redundant: false,
             ready: Vec::new(),
             ticks_since_stretch: 0,
-            events: EventDecoder::default(),
-            muted: VecDeque::new(),
-            digits: VecDeque::new(),
-            delays: [0; DELAY_BUCKETS],
+            keys: Keys::default(),
+            delays: Delays::default(),
             stats: ReceiverStats::default(),
         }
     }
@@ -260,7 +154,7 @@ impl Receiver {
     pub fn handle_packet(&mut self, packet: &Packet<'_>, now: Instant) {
         self.stats.packets += 1;
         let arrival = self.samples_until(now);
-        let Some(format) = self.format(packet.payload_type) else {
+        let Some(format) = self.config.format(packet.payload_type) else {
             self.stats.refused += 1;
             return;
         };
@@ -268,9 +162,9 @@ impl Receiver {
         let codec = match format {
             Format::Audio(codec) => Some(codec),
             Format::Redundant => {
-                red::split(packet.payload).and_then(|blocks| self.audio(blocks.last()?.payload_type))
+                red::split(packet.payload).and_then(|blocks| self.config.audio(blocks.last()?.payload_type))
             }
-            Format::ComfortNoise | Format::TelephoneEvent => self.codec.or_else(|| self.only_codec()),
+            Format::ComfortNoise | Format::TelephoneEvent => self.codec.or_else(|| self.config.first_audio()),
         };
         let Some(codec) = codec else {
             self.stats.refused += 1;
@@ -285,7 +179,7 @@ impl Receiver {
             Some(candidate) if candidate.agrees_with(packet, codec, arrival) => {
                 self.restart(packet.ssrc, codec);
                 let first = candidate.packet();
-                if let Some(format) = self.format(first.payload_type) {
+                if let Some(format) = self.config.format(first.payload_type) {
                     self.accept(&first, format, codec, candidate.arrival);
                 }
                 self.accept(packet, format, codec, arrival);
@@ -324,8 +218,8 @@ impl Receiver {
             let begin = next - self.ready.len() as i64;
             let delay = self.delay.lateness(begin, at).max(0) as usize;
             self.stats.delay_samples = delay;
-            self.delays[(delay / DELAY_BUCKET).min(DELAY_BUCKETS - 1)] += 1;
-            self.mute_events(&mut frame, begin);
+            self.delays.add(delay);
+            self.keys.mute(&mut frame, begin);
         }
         self.ready.drain(..FRAME_SAMPLES);
         frame
@@ -333,7 +227,7 @@ impl Receiver {
 
     /// A key that was pressed, each once.
     pub fn poll_digit(&mut self) -> Option<Press> {
-        self.digits.pop_front()
+        self.keys.poll()
     }
 
     /// Something came lately. A source that sends nothing need not be mixed.
@@ -342,37 +236,12 @@ impl Receiver {
     }
 
     pub fn stats(&self) -> ReceiverStats {
-        let all: u64 = self.delays.iter().sum();
-        let quantile = |share: u64| {
-            let mut sum = 0;
-            let bucket = self.delays.iter().position(|count| {
-                sum += count;
-                sum * 100 >= all * share
-            });
-            if all == 0 { 0 } else { (bucket.unwrap_or(DELAY_BUCKETS - 1) + 1) * DELAY_BUCKET }
-        };
         ReceiverStats {
             delay_target_samples: self.target() as usize,
-            delay_median_samples: quantile(50),
-            delay_p95_samples: quantile(95),
+            delay_median_samples: self.delays.percentile(50),
+            delay_p95_samples: self.delays.percentile(95),
             ..self.stats
         }
-    }
-
-    fn format(&self, payload_type: u8) -> Option<Format> {
-        self.config.formats.iter().find(|(number, _)| *number == payload_type).map(|(_, format)| *format)
-    }
-
-    fn audio(&self, payload_type: u8) -> Option<AudioCodec> {
-        match self.format(payload_type)? {
-            Format::Audio(codec) => Some(codec),
-            Format::ComfortNoise | Format::TelephoneEvent | Format::Redundant => None,
-        }
-    }
-
-    /// Before any audio came: what it will be, as far as clocks are concerned.
-    fn only_codec(&self) -> Option<AudioCodec> {
-        self.config.formats.iter().find_map(|(number, _)| self.audio(*number))
     }
 
     fn samples_until(&mut self, now: Instant) -> i64 {
@@ -412,15 +281,12 @@ impl Receiver {
         self.codec = Some(codec);
         self.received = Received::new();
         self.waiting.clear();
-        self.muted.clear();
         self.delay.restart();
         self.phase = Phase::Pause;
         self.next = None;
         self.redundant = false;
-        self.events = EventDecoder::default();
-        if let Some((_, decoder)) = &mut self.decoder {
-            decoder.reset();
-        }
+        self.keys.restart();
+        self.sound.reset();
         self.stats.restarts += 1;
     }
 
@@ -464,7 +330,9 @@ impl Receiver {
                     let age = older - index as i64;
                     let earlier = timestamp - i64::from(block.offset) * factor;
                     // An empty block says that there was nothing.
-                    if let (Some(codec), false) = (self.audio(block.payload_type), block.payload.is_empty()) {
+                    if let (Some(codec), false) =
+                        (self.config.audio(block.payload_type), block.payload.is_empty())
+                    {
                         self.keep_audio(sequence - age, earlier, codec, block.payload, age > 0);
                     }
                 }
@@ -477,28 +345,11 @@ impl Receiver {
             self.stats.refused += 1;
             return;
         };
-        if let Some(press) = self.events.handle(&event, packet.timestamp, packet.marker) {
-            if self.digits.len() == DIGITS_MAX {
-                self.digits.pop_front();
-            }
-            self.digits.push_back(press);
-        }
         // By another clock than the voice: it began when its first packet came.
         let plausible = self.delay.lateness(timestamp, arrival).abs() <= TIMESTAMP_JUMP_MAX;
         let from = if plausible { timestamp } else { arrival - self.delay.fastest_transit() };
         let factor = i64::from(SAMPLE_RATE / self.codec.map_or(8_000, AudioCodec::clock_rate));
-        let lasted = if plausible { i64::from(event.duration) * factor } else { 0 };
-        let to = from + lasted + if event.end { EVENT_MARGIN } else { EVENT_GAP };
-        match self.muted.iter_mut().find(|muted| muted.key == packet.timestamp) {
-            Some(muted) if event.end && plausible => muted.to = to,
-            Some(muted) => muted.to = muted.to.max(to),
-            None => {
-                if self.muted.len() == EVENTS_MAX {
-                    self.muted.pop_front();
-                }
-                self.muted.push_back(Muted { key: packet.timestamp, from: from - EVENT_MARGIN, to });
-            }
-        }
+        self.keys.handle(&event, packet.timestamp, packet.marker, from, plausible.then_some(factor));
     }
 
     fn keep_audio(
@@ -556,10 +407,10 @@ impl Receiver {
             return;
         };
         if let Content::Noise(shape) = &waiting.content {
-            let shape = shape.no_louder_than(NOISE_DBOV_MAX);
+            let shape = *shape;
             self.decoded_sequence = waiting.sequence;
             self.next = Some(self.next.unwrap_or(timestamp).max(timestamp));
-            self.concealer.set_noise(shape);
+            self.sound.set_noise(shape);
             self.waiting.pop_first();
             return;
         }
@@ -586,8 +437,8 @@ impl Receiver {
                 return;
             }
             // Codecs make up whole frames.
-            let own = self.codec == Some(AudioCodec::Opus);
-            let made_up = self.conceal(if own { self.decoded_duration } else { missing });
+            let made_up =
+                self.conceal(if self.sound.conceals_frames() { self.decoded_duration } else { missing });
             self.phase = Phase::Voice { owed: owed + made_up };
             return;
         };
@@ -642,20 +493,10 @@ impl Receiver {
         self.loss_share *= 1.0 - LOSS_WEIGHT;
         self.next = Some(timestamp + duration as i64);
         self.phase = Phase::Voice { owed: 0 };
-        let start = self.ready.len();
-        let Some(decoder) = self.decoder(codec) else { return };
-        let mut samples = Vec::with_capacity(duration);
-        if decoder.decode(&payload, &mut samples).is_err() {
+        self.codec = Some(codec);
+        if !self.sound.decode(codec, &payload, &mut self.ready) {
             self.stats.refused += 1;
-        }
-        self.ready.append(&mut samples);
-        if self.ready.len() == start {
             self.conceal(duration);
-            return;
-        }
-        if codec != AudioCodec::Opus {
-            self.concealer.hear(&mut self.ready[start..]);
-            self.listen_for_noise(start);
         }
     }
 
@@ -683,70 +524,25 @@ impl Receiver {
         else {
             return false;
         };
-        let (codec, payload) = (*codec, payload.clone());
-        let mut samples = Vec::new();
-        let recovered =
-            self.decoder(codec).is_some_and(|decoder| decoder.recover(&payload, lost, &mut samples));
-        self.ready.append(&mut samples);
-        recovered
-    }
-
-    /// Made for a codec when it is first spoken, or again.
-    fn decoder(&mut self, codec: AudioCodec) -> Option<&mut Box<dyn Decoder>> {
-        if self.decoder.as_ref().is_none_or(|(other, _)| *other != codec) {
-            self.decoder = codec.decoder().ok().map(|decoder| (codec, decoder));
-            self.codec = Some(codec);
-            let noise = self.concealer.noise();
-            self.concealer = Concealer::new(codec.factor(), self.config.seed);
-            self.concealer.set_noise(noise);
-            self.analyser = NoiseAnalyser::new(codec.factor());
-            self.quietest_dbov = 0.0;
-        }
-        self.decoder.as_mut().map(|(_, decoder)| decoder)
+        self.sound.recover(*codec, payload, lost, &mut self.ready)
     }
 
     /// In place of what did not come. Returns how much: at least `count`.
     fn conceal(&mut self, count: usize) -> i64 {
         let start = self.ready.len();
-        let own = match &mut self.decoder {
-            Some((_, decoder)) => decoder.conceal(count, &mut self.ready),
-            None => false,
-        };
-        if !own {
-            self.concealer.conceal(count, &mut self.ready);
-            if let Some((_, decoder)) = &mut self.decoder {
-                decoder.follow(&self.ready[start..]);
-            }
-        }
+        self.sound.conceal(count, &mut self.ready);
         let made_up = self.ready.len() - start;
         self.stats.concealed_samples += made_up as u64;
         made_up as i64
     }
 
-    /// In a pause: what the codec takes for silence, or the noise that was described or heard; and
-    /// nothing when the leg is gone.
+    /// In a pause; nothing when the leg is gone.
     fn rest(&mut self, count: usize, at: i64) {
         let gone = self.next.is_none() || at - self.last_arrival >= GONE;
-        if gone && self.concealer.silent() {
+        if gone && self.sound.silent() {
             self.ready.resize(self.ready.len() + count, 0.0);
-            return;
-        }
-        let own = match &mut self.decoder {
-            Some((_, decoder)) => decoder.conceal(count, &mut self.ready),
-            None => false,
-        };
-        if !own {
-            self.concealer.conceal(count, &mut self.ready);
-        }
-    }
-
-    fn listen_for_noise(&mut self, start: usize) {
-        let Some(frame) = self.ready[start..].first_chunk::<FRAME_SAMPLES>() else { return };
-        let level = power_dbov(power(frame));
-        self.quietest_dbov = (self.quietest_dbov + NOISE_RISE_DB).min(level.max(-90.0));
-        if level < self.quietest_dbov + NOISE_MARGIN_DB && level < NOISE_DBOV_MAX {
-            self.analyser.measure(frame);
-            self.concealer.set_noise(self.analyser.shape());
+        } else {
+            self.sound.rest(count, &mut self.ready);
         }
     }
 
@@ -788,18 +584,6 @@ impl Receiver {
             audio(waiting) && timestamp - self.next.unwrap_or(0) < milliseconds(1) as i64
         })
     }
-
-    fn mute_events(&mut self, frame: &mut Frame, begin: i64) {
-        self.muted.retain(|muted| muted.to > begin);
-        for muted in &self.muted {
-            for (index, sample) in frame.iter_mut().enumerate() {
-                let time = begin + index as i64;
-                // 0 within, 1 outside, with short slopes.
-                let outside = (muted.from - time).max(time - muted.to).max(0) as f32 / EVENT_FADE as f32;
-                *sample *= outside.min(1.0);
-            }
-        }
-    }
 }
 
 impl Waiting {
@@ -808,39 +592,6 @@ impl Waiting {
             Content::Audio { duration, .. } => duration,
             Content::Noise(_) => 0,
         }
-    }
-}
-
-impl Candidate {
-    fn new(packet: &Packet<'_>, arrival: i64) -> Self {
-        Candidate {
-            ssrc: packet.ssrc,
-            sequence: packet.sequence,
-            timestamp: packet.timestamp,
-            marker: packet.marker,
-            payload_type: packet.payload_type,
-            payload: packet.payload.to_vec(),
-            arrival,
-        }
-    }
-
-    fn packet(&self) -> Packet<'_> {
-        Packet {
-            ssrc: self.ssrc,
-            sequence: self.sequence,
-            timestamp: self.timestamp,
-            marker: self.marker,
-            payload_type: self.payload_type,
-            payload: &self.payload,
-        }
-    }
-
-    fn agrees_with(&self, packet: &Packet<'_>, codec: AudioCodec, arrival: i64) -> bool {
-        let factor = i64::from(SAMPLE_RATE / codec.clock_rate());
-        let passed = i64::from(packet.timestamp.wrapping_sub(self.timestamp) as i32) * factor;
-        self.ssrc == packet.ssrc
-            && packet.sequence == self.sequence.wrapping_add(1)
-            && (passed - (arrival - self.arrival)).abs() <= AGREEMENT
     }
 }
 
