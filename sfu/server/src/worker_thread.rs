@@ -290,6 +290,13 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
     }
 
     fn handle_socket(&mut self, index: usize, now: Instant) {
+        self.receive_from(index, now);
+        self.pump(now);
+    }
+
+    /// Takes what is there and what comes meanwhile: the packets of a frame come one after the other,
+    /// and those that are sent together cost less.
+    fn receive_from(&mut self, index: usize, now: Instant) {
         let destination = self.sockets[index].local_address();
         for _ in 0..BATCHES_PER_TURN {
             match self.receive.receive(self.sockets[index].socket()) {
@@ -313,7 +320,6 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
             }
             self.metrics.udp_packets_received.inc_by(packets);
             self.metrics.udp_bytes_received.inc_by(bytes as u64);
-            self.pump(now);
         }
     }
 

@@ -19,7 +19,7 @@ const QUANTUM: Duration = Duration::from_millis(5);
 const QUANTUM_PACKETS_MIN: u32 = 2;
 const QUANTUM_PACKETS_MAX: u32 = 8;
 /// What was not used of so much time may be used at once: a frame of a fast stream leaves whole.
-const CREDIT_MAX: Duration = Duration::from_millis(10);
+const CREDIT_MAX: Duration = Duration::from_millis(20);
 /// Voices are ahead of the rate by so much at most. Beyond it they wait as well, though first.
 const AUDIO_AHEAD_MAX: Duration = Duration::from_millis(200);
 
