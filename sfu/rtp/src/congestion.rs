@@ -8,7 +8,7 @@
 //! ```text
 //! packets -> Pacer -> note_sent -> network -> feedback -> Estimator -> estimate_bps -> allocator
 //!              ^                                            |  |
-//!              +-------- set_rate, begin_probe -------------+  +-> poll_probe, state
+//!              +-------- set_pace, begin_probe -------------+  +-> poll_probe, state
 //! ```
 //!
 //! All are pure: `Instant`s come in, nothing reads a clock.
@@ -23,5 +23,5 @@ mod rate;
 
 pub use estimator::{Config, Estimator, LimitedBy, State};
 pub use history::{FeedbackOutcome, Kind};
-pub use pacer::{Class, Pacer, PacerConfig, PacerCounters, Released};
+pub use pacer::{Class, Pace, Pacer, PacerConfig, PacerCounters, Released};
 pub use probe::{ClusterId, Probe};

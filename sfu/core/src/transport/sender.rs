@@ -137,7 +137,7 @@ impl Sender {
         Sender {
             sealer: None,
             streams: Vec::new(),
-            pacer: Pacer::new(PacerConfig { rate_bps: start_bps, ..PacerConfig::default() }),
+            pacer: Pacer::new(PacerConfig::default()),
             estimator: Estimator::new(Config { start_bps, ..Config::default() }, now),
             estimates: false,
             transport_number: 0,
@@ -269,14 +269,14 @@ impl Sender {
     pub fn handle_feedback(&mut self, feedback: &TransportFeedback, now: Instant) -> bool {
         let before = self.estimator.estimate_bps();
         self.estimator.handle_feedback(feedback, now);
-        self.update_rate();
+        self.update_pace();
         self.estimator.estimate_bps() < before
     }
 
     /// More than this is of no use, with all reserves that climbing asks for.
     pub fn set_useful(&mut self, useful_bps: u64) {
         self.estimator.set_useful(useful_bps);
-        self.update_rate();
+        self.update_pace();
     }
 
     /// None: nothing is known of the path.
@@ -299,8 +299,8 @@ impl Sender {
         self.pacer.delay()
     }
 
-    fn update_rate(&mut self) {
-        self.pacer.set_rate(self.estimator.pacing_bps());
+    fn update_pace(&mut self) {
+        self.pacer.set_pace(self.estimator.pace());
     }
 
     /// Reports of the streams that were sent since the last ones.
@@ -364,7 +364,7 @@ impl Sender {
         {
             self.pacer.begin_probe(probe, now);
         }
-        self.update_rate();
+        self.update_pace();
     }
 
     /// The stream whose retransmissions can carry padding: the one that was sent last.

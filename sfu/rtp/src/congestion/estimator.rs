@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::delay::Delay;
 use super::history::{FeedbackOutcome, History, Kind, Report, Sent};
 use super::loss::{Loss, Verdict};
+use super::pacer::Pace;
 use super::probe::{ClusterId, Probe, Prober, Proof};
 use super::rate::Rate;
 use crate::feedback::TransportFeedback;
@@ -106,6 +107,9 @@ const SILENCE_SHARE: f64 = 0.7;
 /// Above the estimate, so that what is there leaves before more comes: with room, and close to a limit.
 const PACE_FACTOR: f64 = 2.0;
 const PACE_FACTOR_NEAR: f64 = 1.2;
+/// What was not used of so much time may be used at once: with room, a frame leaves whole.
+const CREDIT: Duration = Duration::from_millis(20);
+const CREDIT_NEAR: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
@@ -391,15 +395,14 @@ impl Estimator {
     }
 
     /// How fast packets are to leave while there are any.
-    pub fn pacing_bps(&self) -> u64 {
-        let factor = match self.phase {
-            Phase::Draining(_) => 1.0,
-            Phase::Open if self.limit_bps.is_some_and(|limit| self.estimate_bps > limit * 0.7) => {
-                PACE_FACTOR_NEAR
-            }
-            Phase::Open => PACE_FACTOR,
+    pub fn pace(&self) -> Pace {
+        let is_near = self.limit_bps.is_some_and(|limit| self.estimate_bps > limit * 0.7);
+        let (factor, credit) = match self.phase {
+            Phase::Draining(_) => (1.0, CREDIT_NEAR),
+            Phase::Open if is_near => (PACE_FACTOR_NEAR, CREDIT_NEAR),
+            Phase::Open => (PACE_FACTOR, CREDIT),
         };
-        (self.estimate_bps * factor) as u64
+        Pace { rate_bps: (self.estimate_bps * factor) as u64, credit }
     }
 
     pub fn rtt(&self) -> Option<Duration> {

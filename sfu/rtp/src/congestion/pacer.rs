@@ -18,8 +18,6 @@ use super::probe::{ClusterId, Probe};
 const QUANTUM: Duration = Duration::from_millis(5);
 const QUANTUM_PACKETS_MIN: u32 = 2;
 const QUANTUM_PACKETS_MAX: u32 = 8;
-/// What was not used of so much time may be used at once: a frame of a fast stream leaves whole.
-const CREDIT_MAX: Duration = Duration::from_millis(20);
 /// Voices are ahead of the rate by so much at most. Beyond it they wait as well, though first.
 const AUDIO_AHEAD_MAX: Duration = Duration::from_millis(200);
 
@@ -37,9 +35,17 @@ pub enum Class {
 
 const CLASSES: usize = 4;
 
+/// How fast packets leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    pub rate_bps: u64,
+    /// What was not used of so much time may be used at once.
+    pub credit: Duration,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacerConfig {
-    pub rate_bps: u64,
+    pub pace: Pace,
     /// Bounds on what waits, of all classes.
     pub packets_max: usize,
     pub bytes_max: usize,
@@ -52,7 +58,7 @@ pub struct PacerConfig {
 impl Default for PacerConfig {
     fn default() -> Self {
         PacerConfig {
-            rate_bps: 1_000_000,
+            pace: Pace { rate_bps: 1_000_000, credit: Duration::from_millis(10) },
             packets_max: 2_048,
             bytes_max: 2 * 1024 * 1024,
             age_max: Duration::from_secs(1),
@@ -126,9 +132,9 @@ impl<T> Pacer<T> {
         }
     }
 
-    /// As [`super::Estimator::pacing_bps`] says.
-    pub fn set_rate(&mut self, rate_bps: u64) {
-        self.config.rate_bps = rate_bps;
+    /// As [`super::Estimator::pace`] says.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.config.pace = pace;
     }
 
     /// Takes a packet. `bytes` are with all headers. Packets of one picture have the same `frame`, which
@@ -217,7 +223,7 @@ impl<T> Pacer<T> {
 
     /// How long it takes until all that waits has left.
     pub fn delay(&self) -> Duration {
-        time(self.bytes, self.config.rate_bps)
+        time(self.bytes, self.config.pace.rate_bps)
     }
 
     /// Whether what waits takes longer than it should: what is added would only come later.
@@ -231,7 +237,7 @@ impl<T> Pacer<T> {
 
     fn rate_bps(&self) -> u64 {
         let probe_bps = self.running.as_ref().map_or(0, |running| running.probe.rate_bps);
-        self.config.rate_bps.max(probe_bps)
+        self.config.pace.rate_bps.max(probe_bps)
     }
 
     fn audio_may_leave(&self, now: Instant) -> bool {
@@ -260,7 +266,7 @@ impl<T> Pacer<T> {
         self.packets -= 1;
         self.counters.released[class as usize] += 1;
         self.quantum_bytes = self.quantum_bytes.saturating_sub(waiting.bytes);
-        let earliest = now.checked_sub(CREDIT_MAX).unwrap_or(now);
+        let earliest = now.checked_sub(self.config.pace.credit).unwrap_or(now);
         let free_at = self.free_at.unwrap_or(now).max(earliest);
         self.free_at = Some(free_at + time(waiting.bytes, self.rate_bps()));
         let cluster = self.count_probe(waiting.bytes);
@@ -331,8 +337,12 @@ mod tests {
     const MILLISECOND: Duration = Duration::from_millis(1);
     const BYTES: usize = 1_250;
 
+    fn pace(rate_bps: u64) -> Pace {
+        Pace { rate_bps, credit: Duration::from_millis(10) }
+    }
+
     fn pacer(rate_bps: u64) -> Pacer<u32> {
-        Pacer::new(PacerConfig { rate_bps, ..PacerConfig::default() })
+        Pacer::new(PacerConfig { pace: pace(rate_bps), ..PacerConfig::default() })
     }
 
     fn video(pacer: &mut Pacer<u32>, frame: u64, packets: u32, now: Instant) {
@@ -459,7 +469,7 @@ mod tests {
     #[test]
     fn old_pictures_are_dropped_whole_and_voices_last() {
         let start = Instant::now();
-        let config = PacerConfig { rate_bps: 1_000, packets_max: 10, ..PacerConfig::default() };
+        let config = PacerConfig { pace: pace(1_000), packets_max: 10, ..PacerConfig::default() };
         let mut pacer = Pacer::new(config);
         // Two streams take turns.
         for n in 0..8u32 {

@@ -103,7 +103,7 @@ impl Flow {
         let config = Config::default();
         Flow {
             estimator: Estimator::new(config, epoch + begins),
-            pacer: Pacer::new(PacerConfig { rate_bps: config.start_bps, ..PacerConfig::default() }),
+            pacer: Pacer::new(PacerConfig::default()),
             source,
             reports,
             begins,
@@ -190,7 +190,7 @@ impl Flow {
             self.probes += 1;
             self.pacer.begin_probe(probe, now);
         }
-        self.pacer.set_rate(self.estimator.pacing_bps());
+        self.pacer.set_pace(self.estimator.pace());
         loop {
             while let Some(bytes) = self.pacer.padding_wanted(now) {
                 let bytes = bytes.clamp(60, PACKET_BYTES);
