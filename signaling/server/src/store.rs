@@ -119,6 +119,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn w8_what_people_type_is_kept_as_it_is_and_never_read_as_sql() {
+        let dir = Scratch::new("typed");
+        let store = Store::open(dir.path()).await.expect("opened");
+        let typed = [
+            "'; DROP TABLE live_state; --",
+            "\" OR 1=1",
+            "%_*?[a]",
+            "$(reboot) `reboot` | reboot",
+            "Anna\r\nBcc: all@example.org",
+            "\u{202e}\u{0}\u{1b}[2J",
+        ];
+        let changes: Vec<_> =
+            typed.iter().map(|text| (format!("room/{text}"), Some((*text).to_owned()))).collect();
+        store.write(&changes.into()).await.expect("written");
+        let mut expected: Vec<_> =
+            typed.iter().map(|text| (format!("room/{text}"), (*text).to_owned())).collect();
+        let mut state = store.live_state().await.expect("read");
+        expected.sort();
+        state.sort();
+        assert_eq!(state, expected);
+    }
+
+    #[tokio::test]
     async fn what_is_not_a_database_is_an_error() {
         let dir = Scratch::new("broken-store");
         std::fs::write(dir.path().join(FILE_NAME), "not a database, but long enough ".repeat(64))

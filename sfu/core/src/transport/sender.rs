@@ -73,8 +73,6 @@ struct Stream {
     /// Payload type of what was sent last, under whose retransmissions padding goes.
     payload_type: u8,
     sent_since_report: bool,
-    /// So much of it did not come, by the last report.
-    loss: Option<f32>,
 }
 
 impl Stream {
@@ -123,6 +121,8 @@ pub(super) struct Sender {
     transport_number: u64,
     clock: WallClock,
     rtt: Option<Duration>,
+    /// By the last reports.
+    loss: Option<f32>,
     batch: Vec<Released<Queued>>,
     heads: Box<[[u8; HEADER_BYTES_MAX]; BATCH_MAX]>,
     resends: Vec<Resend<Outgoing>>,
@@ -143,6 +143,7 @@ impl Sender {
             transport_number: 0,
             clock,
             rtt: None,
+            loss: None,
             batch: Vec::with_capacity(BATCH_MAX),
             heads: Box::new([[0; HEADER_BYTES_MAX]; BATCH_MAX]),
             resends: Vec::new(),
@@ -178,7 +179,6 @@ impl Sender {
                     known: false,
                     payload_type: 0,
                     sent_since_report: false,
-                    loss: None,
                 });
                 self.streams.len() - 1
             }
@@ -250,17 +250,19 @@ impl Sender {
 
     /// What the peer reports of our streams, by one message.
     pub fn handle_reports(&mut self, blocks: impl Iterator<Item = ReportBlock>, now: Instant) {
-        let mut rtt: Option<Duration> = None;
+        let (mut rtt, mut loss): (Option<Duration>, Option<f32>) = (None, None);
         for block in blocks {
             let found = self.streams.iter_mut().find(|stream| stream.setup.ssrc == block.ssrc);
             let Some(stream) = found else { continue };
             let Some(report) = stream.history.handle_report_block(&block, &self.clock, now) else { continue };
             stream.known = true;
-            stream.loss = Some(f32::from(report.fraction_lost) / 256.0);
             rtt = report.rtt.into_iter().chain(rtt).min();
+            let lost = f32::from(report.fraction_lost) / 256.0;
+            loss = Some(loss.map_or(lost, |worst| worst.max(lost)));
         }
         self.rtt = rtt.or(self.rtt);
-        if let Some(loss) = self.loss() {
+        self.loss = loss.or(self.loss);
+        if let Some(loss) = loss {
             self.estimator.handle_loss_report(loss, rtt, now);
         }
     }
@@ -288,10 +290,9 @@ impl Sender {
         self.rtt.or(self.estimator.rtt())
     }
 
-    /// Share of what was sent lately that did not come, by the worst of the streams that flow.
+    /// Share of what was sent lately that did not come, 0 to 1, of the worst stream.
     pub fn loss(&self) -> Option<f32> {
-        let losses = self.streams.iter().filter(|stream| stream.sent_since_report).filter_map(|s| s.loss);
-        losses.reduce(f32::max)
+        self.loss
     }
 
     /// How long what waits will have waited.
@@ -352,6 +353,13 @@ impl Sender {
                 dropped(queued.stream);
             }
         }
+    }
+
+    /// The peer cannot be sent to: what waits is of no use later.
+    pub fn discard(&mut self, now: Instant) {
+        self.pacer = Pacer::new(PacerConfig::default());
+        self.estimator.handle_timeout(now);
+        self.update_pace();
     }
 
     fn probe(&mut self, now: Instant) {

@@ -518,7 +518,10 @@ impl WebRtc {
         }
         let Some(way) = self.way(&mut outbox.stats.dropped, now) else {
             self.report_at = self.report_at.max(now + REPORT_INTERVAL);
-            return;
+            self.sender.discard(now);
+            let mut unsent = outbox.buffer();
+            self.receiver.write_feedback(self.sender.rtt(), &mut unsent, now);
+            return outbox.reuse(unsent);
         };
         if media {
             let consumers = &mut self.consumers;
