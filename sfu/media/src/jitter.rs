@@ -45,6 +45,8 @@ use crate::dtmf::{Event, Press};
 use crate::frame::{FRAME_SAMPLES, Frame, SAMPLE_RATE, SILENT_FRAME, milliseconds};
 use crate::red;
 
+/// A decoder makes anything of rubbish; voices stay well below this.
+const SAMPLE_MAX: f32 = 2.0;
 /// Packets that wait: at 20 ms each more than the largest delay by far.
 const PACKETS_MAX: usize = 64;
 /// A timestamp that is further off than this belongs to another clock.
@@ -213,7 +215,9 @@ impl Receiver {
             self.stretch(slack, ready);
         }
         let mut frame = SILENT_FRAME;
-        frame.copy_from_slice(&self.ready[..FRAME_SAMPLES]);
+        for (to, sample) in frame.iter_mut().zip(&self.ready) {
+            *to = if sample.is_finite() { sample.clamp(-SAMPLE_MAX, SAMPLE_MAX) } else { 0.0 };
+        }
         if let (Phase::Voice { owed: 0 }, Some(next)) = (self.phase, self.next) {
             let begin = next - self.ready.len() as i64;
             let delay = self.delay.lateness(begin, at).max(0) as usize;

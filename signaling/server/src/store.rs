@@ -130,9 +130,9 @@ mod tests {
             "Anna\r\nBcc: all@example.org",
             "\u{202e}\u{0}\u{1b}[2J",
         ];
-        let changes: Vec<_> =
+        let changes: Changes =
             typed.iter().map(|text| (format!("room/{text}"), Some((*text).to_owned()))).collect();
-        store.write(&changes.into()).await.expect("written");
+        store.write(&changes).await.expect("written");
         let mut expected: Vec<_> =
             typed.iter().map(|text| (format!("room/{text}"), (*text).to_owned())).collect();
         let mut state = store.live_state().await.expect("read");

@@ -8,5 +8,6 @@ test('layers follow the tile and the link, and the picture never breaks', () =>
   climbsAndFalls({
     query: '',
     name: 'simulcast',
+    least: { frames: 160, gapMs: 500 },
     sending: async (publisher) => expect((await publisher.outboundVideo()).length).toBe(3),
   }));

@@ -425,7 +425,7 @@ proptest! {
                 now,
             );
             let frame = receiver.poll_frame(now);
-            prop_assert!(frame.iter().all(|sample| sample.is_finite() && sample.abs() < 8.0));
+            prop_assert!(frame.iter().all(|sample| sample.is_finite() && sample.abs() <= SAMPLE_MAX));
             prop_assert!(receiver.waiting.len() <= PACKETS_MAX);
             prop_assert!(receiver.ready.len() < 48_000);
         }

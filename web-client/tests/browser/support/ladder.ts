@@ -8,6 +8,8 @@ interface Ladder {
   query: string;
   /** Stands in what is printed. */
   name: string;
+  /** Of 240 frames in 8 s on the small layer, so many come at least, and no two are further apart. */
+  least: { frames: number; gapMs: number };
   /** Once the large picture is there. */
   sending(publisher: Participant, receiver: Participant): Promise<void>;
 }
@@ -16,7 +18,7 @@ interface Ladder {
  * One publishes, another receives: the picture follows the size of the tile and what the link carries, and never breaks.
  * Freezes of the fall itself are printed and not asserted: what is on its way when a link narrows is late.
  */
-export async function climbsAndFalls({ query, name, sending }: Ladder): Promise<void> {
+export async function climbsAndFalls({ query, name, least, sending }: Ladder): Promise<void> {
   const service = await Service.start({ relay: true });
   const publisher = await Participant.open(anna, { camera: { width: 1280, height: 720 } });
   const receiver = await Participant.open(bruno, { viewport: { width: 1920, height: 1000 } });
@@ -73,8 +75,8 @@ export async function climbsAndFalls({ query, name, sending }: Ladder): Promise<
         `${name}: fall: longest gap ${Math.round(falling.gapMs)} ms, freezes ${afterFall - afterTiles}; ` +
           `on the lower layer: ${frames} frames in 8 s, longest gap ${Math.round(gapMs)} ms, freezes ${lower}`,
       );
-      expect(frames).toBeGreaterThan(160);
-      expect(gapMs).toBeLessThan(500);
+      expect(frames).toBeGreaterThan(least.frames);
+      expect(gapMs).toBeLessThan(least.gapMs);
       expect(lower).toBe(0);
     });
 
