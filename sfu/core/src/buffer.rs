@@ -2,7 +2,7 @@
 //! the histories that send them again.
 
 use std::collections::VecDeque;
-use std::ops::{Deref, Range};
+use std::ops::{self, Deref};
 use std::sync::Arc;
 
 /// The longest datagram that is taken.
@@ -19,16 +19,32 @@ type Bytes = [u8; DATAGRAM_BYTES_MAX];
 pub(crate) struct Shared {
     /// None: it is empty.
     buffer: Option<Arc<Bytes>>,
+    range: Range,
+}
+
+/// Where in its buffer a part of a packet is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Range {
     start: u16,
     end: u16,
 }
 
 impl Shared {
     /// A part of this part.
-    pub fn slice(&self, range: Range<usize>) -> Shared {
+    pub fn slice(&self, range: ops::Range<usize>) -> Shared {
         debug_assert!(range.start <= range.end && range.end <= self.len());
-        let at = |offset: usize| self.start + offset as u16;
-        Shared { buffer: self.buffer.clone(), start: at(range.start), end: at(range.end) }
+        let at = |offset: usize| self.range.start + offset as u16;
+        let range = Range { start: at(range.start), end: at(range.end) };
+        Shared { buffer: self.buffer.clone(), range }
+    }
+
+    pub fn range(&self) -> Range {
+        self.range
+    }
+
+    /// Another part of the packet that this is a part of.
+    pub fn of_buffer(&self, range: Range) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer[range.start.into()..range.end.into()])
     }
 }
 
@@ -36,8 +52,7 @@ impl Deref for Shared {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let range = usize::from(self.start)..usize::from(self.end);
-        self.buffer.as_ref().map_or(&[], |buffer| &buffer[range])
+        self.of_buffer(self.range)
     }
 }
 
@@ -57,7 +72,7 @@ impl Buffers {
         if self.kept.len() < KEPT_MAX {
             self.kept.push_back(buffer.clone());
         }
-        written.map(|length| Shared { buffer: Some(buffer), start: 0, end: length as u16 })
+        written.map(|length| Shared { buffer: Some(buffer), range: Range { start: 0, end: length as u16 } })
     }
 
     fn take(&mut self) -> Arc<Bytes> {

@@ -188,7 +188,6 @@ impl Consumer {
                     sequence_number: filler.sequence_number,
                     timestamp: filler.timestamp,
                     marker: false,
-                    captured_at: packet.captured_at,
                     audio_level: None,
                     payload: Shared::default(),
                     edit: Edit::Nothing,
@@ -207,7 +206,6 @@ impl Consumer {
             sequence_number: rewritten.sequence_number,
             timestamp: rewritten.timestamp,
             marker: packet.marker || self.ends_picture(packet),
-            captured_at: packet.captured_at,
             audio_level: packet.audio_level,
             payload,
             edit,
@@ -241,7 +239,7 @@ impl Consumer {
             }
             self.active = Some(served);
         }
-        Some(Descriptor { bytes: packet.descriptor.clone()?, place, frame_number, active })
+        Some(Descriptor { bytes: packet.descriptor.as_ref()?.range(), place, frame_number, active })
     }
 
     /// The packet with the older frames in it, if it has some and the peer takes them.

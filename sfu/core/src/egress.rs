@@ -1,13 +1,13 @@
 //! A packet as its receiver is to see it, before it is numbered for the transport and sealed.
 
-use std::time::Instant;
-
-use crate::buffer::Shared;
+use crate::buffer::{Range, Shared};
 use crate::codec::Ids;
 use crate::codec::dependency::Place;
 use crate::codec::ids::IdRewrite;
 use crate::red::Redundant;
 
+/// Every history holds hundreds of these: what it is worth to keep them short is measured in
+/// `tests/cost.rs`.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
     pub payload_type: u8,
@@ -15,8 +15,6 @@ pub(crate) struct Outgoing {
     pub sequence_number: u64,
     pub timestamp: u32,
     pub marker: bool,
-    /// When the media was captured, by our clock; sender reports tell it.
-    pub captured_at: Instant,
     /// Of audio, as in RFC 6464: 0 to 127 in -dBov, and whether it is voice.
     pub audio_level: Option<(u8, bool)>,
     pub payload: Shared,
@@ -47,18 +45,19 @@ impl Edit {
 }
 
 /// A dependency descriptor as it is to leave.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Descriptor {
-    /// As it came.
-    pub bytes: Shared,
+    /// As it came, in the buffer of the payload.
+    pub bytes: Range,
     pub place: Place,
     pub frame_number: u16,
     pub active: Option<u32>,
 }
 
 impl Descriptor {
-    /// Returns its length, 0 if there is no room for it.
-    pub fn write(&self, to: &mut [u8]) -> usize {
-        self.place.write(&self.bytes, self.frame_number, self.active, to)
+    /// `packet` is any part of the packet that it came with. Returns its length, 0 if there is no room
+    /// for it.
+    pub fn write(&self, packet: &Shared, to: &mut [u8]) -> usize {
+        self.place.write(packet.of_buffer(self.bytes), self.frame_number, self.active, to)
     }
 }

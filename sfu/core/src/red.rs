@@ -15,9 +15,9 @@ const BLOCKS_MAX: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Redundant {
     /// Headers of older frames.
-    older: usize,
+    older: u8,
     /// Where the frame itself begins.
-    primary: usize,
+    primary: u16,
 }
 
 impl Redundant {
@@ -41,22 +41,24 @@ impl Redundant {
             }
         }
         let primary = 4 * older + 1 + lengths;
-        (primary <= payload.len()).then_some(Redundant { older, primary })
+        let is_whole = primary <= payload.len();
+        let primary = u16::try_from(primary).ok().filter(|_| is_whole)?;
+        Some(Redundant { older: older as u8, primary })
     }
 
     /// The frame itself.
     pub fn primary<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
-        &payload[self.primary..]
+        &payload[self.primary_at()..]
     }
 
     /// Where the frame itself begins.
     pub fn primary_at(&self) -> usize {
-        self.primary
+        self.primary.into()
     }
 
     /// Gives the frames of a payload that this was read from another payload type.
     pub fn retype(&self, payload: &mut [u8], payload_type: u8) {
-        for header in 0..=self.older {
+        for header in 0..=usize::from(self.older) {
             payload[4 * header] = payload[4 * header] & 0x80 | payload_type & 0x7f;
         }
     }

@@ -33,9 +33,6 @@ pub struct SendConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     pub sequence_number: u64,
-    pub timestamp: u32,
-    /// When its media was captured, by our clock.
-    pub captured_at: Instant,
     pub payload_bytes: usize,
 }
 
@@ -73,12 +70,24 @@ pub struct PeerReport {
     pub jitter: Duration,
 }
 
+/// Microseconds since the stream began, wrapping after 71 minutes, which is far beyond the age of
+/// anything that is kept: an [`Instant`] is four times as long, and histories are most of what a
+/// participant costs.
+#[derive(Debug, Clone, Copy)]
+struct Moment(u32);
+
+impl Moment {
+    fn since(self, earlier: Moment) -> Duration {
+        Duration::from_micros(self.0.wrapping_sub(earlier.0).into())
+    }
+}
+
 #[derive(Debug)]
 struct Kept<P> {
     sequence_number: u64,
-    sent_at: Instant,
-    resent_at: Option<Instant>,
-    payload_bytes: u64,
+    sent: Moment,
+    resent: Option<Moment>,
+    payload_bytes: u32,
     packet: P,
 }
 
@@ -89,8 +98,10 @@ pub struct SendStream<P> {
     /// Ascending.
     history: VecDeque<Kept<P>>,
     highest: Option<u64>,
-    /// Of the packet with the highest number.
+    /// When the media of a timestamp was captured, by our clock.
     captured: Option<(Instant, u32)>,
+    /// When the first packet left.
+    epoch: Option<Instant>,
     /// In hundredths of a byte.
     credit: u64,
     rtx_next: u64,
@@ -104,6 +115,7 @@ impl<P: Clone> SendStream<P> {
             history: VecDeque::new(),
             highest: None,
             captured: None,
+            epoch: None,
             credit: CREDIT_BYTES_MAX * PERCENT,
             rtx_next: config.rtx_number.into(),
             counters: SendCounters::default(),
@@ -112,19 +124,16 @@ impl<P: Clone> SendStream<P> {
 
     /// A packet leaves for the first time. `packet` is there if it may be asked for again.
     pub fn handle_sent(&mut self, sent: Sent, packet: Option<P>, now: Instant) {
-        let Sent { sequence_number, timestamp, captured_at, payload_bytes } = sent;
-        let payload_bytes = payload_bytes as u64;
+        let Sent { sequence_number, payload_bytes } = sent;
+        let payload_bytes = payload_bytes as u32;
         self.counters.packets += 1;
-        self.counters.octets += payload_bytes;
-        let earned = payload_bytes * u64::from(self.config.resend_percent);
+        self.counters.octets += u64::from(payload_bytes);
+        let earned = u64::from(payload_bytes) * u64::from(self.config.resend_percent);
         self.credit = (self.credit + earned).min(CREDIT_BYTES_MAX * PERCENT);
-        if self.highest.is_none_or(|highest| sequence_number > highest) {
-            self.highest = Some(sequence_number);
-            self.captured = Some((captured_at, timestamp));
-        }
+        self.highest = self.highest.max(Some(sequence_number));
         self.forget(now);
         let Some(packet) = packet else { return };
-        let kept = Kept { sequence_number, sent_at: now, resent_at: None, payload_bytes, packet };
+        let kept = Kept { sequence_number, sent: self.moment(now), resent: None, payload_bytes, packet };
         if self.history.back().is_none_or(|last| last.sequence_number < sequence_number) {
             self.history.push_back(kept);
         } else {
@@ -138,11 +147,21 @@ impl<P: Clone> SendStream<P> {
         }
     }
 
-    /// Drops packets that are too old. Called with each packet; a stream that went silent keeps its
-    /// packets until it is called.
+    /// The media of `timestamp` was captured at this time, by our clock: sender reports tell it.
+    pub fn note_captured(&mut self, at: Instant, timestamp: u32) {
+        self.captured = Some((at, timestamp));
+    }
+
+    fn moment(&mut self, now: Instant) -> Moment {
+        let epoch = *self.epoch.get_or_insert(now);
+        Moment(now.saturating_duration_since(epoch).as_micros() as u32)
+    }
+
+    /// Drops packets that are too old. Called with each packet; for a stream that went silent it is to
+    /// be called at least once in half an hour.
     pub fn forget(&mut self, now: Instant) {
-        let age_max = self.config.history_age;
-        let is_old = |kept: &Kept<P>| now.saturating_duration_since(kept.sent_at) >= age_max;
+        let (age_max, now) = (self.config.history_age, self.moment(now));
+        let is_old = |kept: &Kept<P>| now.since(kept.sent) >= age_max;
         while self.history.front().is_some_and(is_old) {
             self.history.pop_front();
         }
@@ -159,7 +178,7 @@ impl<P: Clone> SendStream<P> {
     ) {
         self.forget(now);
         let Some(highest) = self.highest else { return };
-        let again_after = rtt.max(AGAIN_AFTER_MIN);
+        let (again_after, now) = (rtt.max(AGAIN_AFTER_MIN), self.moment(now));
         for number in numbers {
             self.counters.asked += 1;
             let found = below(highest, number).and_then(|number| self.position(number).ok());
@@ -167,17 +186,17 @@ impl<P: Clone> SendStream<P> {
                 self.counters.unknown += 1;
                 continue;
             };
-            if kept.resent_at.is_some_and(|at| now.saturating_duration_since(at) < again_after) {
+            if kept.resent.is_some_and(|at| now.since(at) < again_after) {
                 continue;
             }
-            let Some(credit) = self.credit.checked_sub(kept.payload_bytes * PERCENT) else {
+            let Some(credit) = self.credit.checked_sub(u64::from(kept.payload_bytes) * PERCENT) else {
                 self.counters.refused += 1;
                 continue;
             };
             self.credit = credit;
-            kept.resent_at = Some(now);
+            kept.resent = Some(now);
             self.counters.resent += 1;
-            self.counters.resent_octets += kept.payload_bytes;
+            self.counters.resent_octets += u64::from(kept.payload_bytes);
             resends.push(Resend { sequence_number: kept.sequence_number, packet: kept.packet.clone() });
         }
     }
@@ -202,7 +221,7 @@ impl<P: Clone> SendStream<P> {
     /// Ties the stream's timestamps to the time of capture (RFC 3550 section 6.4.1). None: nothing was
     /// sent yet.
     pub fn sender_report(&self, wall: &WallClock, now: Instant) -> Option<SenderReport> {
-        let (captured_at, timestamp) = self.captured?;
+        let (captured_at, timestamp) = self.captured.filter(|_| self.highest.is_some())?;
         let ahead = ticks(now.saturating_duration_since(captured_at), self.config.clock_rate);
         let behind = ticks(captured_at.saturating_duration_since(now), self.config.clock_rate);
         Some(SenderReport {

@@ -1,34 +1,10 @@
 //! Packets are sealed and opened without an allocation.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
 
 use broletto_rtp::srtp::{MasterKey, Opener, Profile, Sealer, TAG_BYTES_MAX, Unsealed};
 
 /// Counts what this thread asks for.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as this function's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as this function's contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 const SSRC: u32 = 5;
 const HEADER_BYTES: usize = 12;
 const PLAIN_BYTES: usize = 1_000;
@@ -49,7 +25,7 @@ fn a_packet_is_sealed_and_opened_without_an_allocation() {
         for round in 0..100 {
             // The first packets make the opener's streams.
             if round == 1 {
-                allocations = ALLOCATIONS.get();
+                allocations = counting::allocations();
             }
             let mut numbers = 3 * round..;
             let group = slab.chunks_exact_mut(PLAIN_BYTES + TAG_BYTES_MAX).zip(&mut numbers);
@@ -69,6 +45,6 @@ fn a_packet_is_sealed_and_opened_without_an_allocation() {
             sealer.seal_rtcp(&mut rtcp).unwrap();
             opener.open_rtcp(&rtcp, &mut out).unwrap();
         }
-        assert_eq!(ALLOCATIONS.get(), allocations, "{profile:?}");
+        assert_eq!(counting::allocations(), allocations, "{profile:?}");
     }
 }

@@ -118,6 +118,10 @@ pub(super) struct Sender {
     estimator: Estimator,
     /// The peer gives the feedback that the estimate is made from.
     estimates: bool,
+    /// When the estimator wants to be advanced.
+    estimator_at: Option<Instant>,
+    /// Something happened that may bring a probe about.
+    probe_stale: bool,
     transport_number: u64,
     clock: WallClock,
     rtt: Option<Duration>,
@@ -140,6 +144,8 @@ impl Sender {
             pacer: Pacer::new(PacerConfig::default()),
             estimator: Estimator::new(Config { start_bps, ..Config::default() }, now),
             estimates: false,
+            estimator_at: None,
+            probe_stale: true,
             transport_number: 0,
             clock,
             rtt: None,
@@ -221,10 +227,13 @@ impl Sender {
             .map(|setup| setup.mid)
     }
 
-    pub fn queue(&mut self, stream: usize, packet: Outgoing, now: Instant) -> bool {
-        let Some(of) = self.streams.get(stream).filter(|stream| stream.sealer.is_some()) else {
+    pub fn queue(&mut self, stream: usize, packet: Outgoing, captured_at: Instant, now: Instant) -> bool {
+        let Some(of) = self.streams.get_mut(stream).filter(|stream| stream.sealer.is_some()) else {
             return false;
         };
+        if !packet.payload.is_empty() {
+            of.history.note_captured(captured_at, packet.timestamp);
+        }
         let frame = (stream as u64) << 32 | u64::from(packet.timestamp);
         let (priority, bytes) = (of.priority(), packet.payload.len() + OVERHEAD_BYTES);
         self.pacer.push(Queued { stream, content: Content::Media(packet) }, priority, bytes, frame, now);
@@ -264,6 +273,7 @@ impl Sender {
         self.loss = loss.or(self.loss);
         if let Some(loss) = loss {
             self.estimator.handle_loss_report(loss, rtt, now);
+            self.note_estimator();
         }
     }
 
@@ -271,14 +281,14 @@ impl Sender {
     pub fn handle_feedback(&mut self, feedback: &TransportFeedback, now: Instant) -> bool {
         let before = self.estimator.estimate_bps();
         self.estimator.handle_feedback(feedback, now);
-        self.update_pace();
+        self.note_estimator();
         self.estimator.estimate_bps() < before
     }
 
     /// More than this is of no use, with all reserves that climbing asks for.
     pub fn set_useful(&mut self, useful_bps: u64) {
         self.estimator.set_useful(useful_bps);
-        self.update_pace();
+        self.note_estimator();
     }
 
     /// None: nothing is known of the path.
@@ -300,8 +310,11 @@ impl Sender {
         self.pacer.delay()
     }
 
-    fn update_pace(&mut self) {
+    /// The estimator was told something.
+    fn note_estimator(&mut self) {
         self.pacer.set_pace(self.estimator.pace());
+        self.estimator_at = self.estimator.poll_timeout().filter(|_| self.estimates);
+        self.probe_stale = true;
     }
 
     /// Reports of the streams that were sent since the last ones.
@@ -317,8 +330,7 @@ impl Sender {
     /// When [`Sender::flush`] has something to do.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         self.sealer.as_ref()?;
-        let estimator = self.estimator.poll_timeout().filter(|_| self.estimates);
-        self.pacer.timeout(now).into_iter().chain(estimator).min()
+        self.pacer.timeout(now).into_iter().chain(self.estimator_at).min()
     }
 
     /// Sends what is due. Returns the streams of which something was dropped, because it waited for
@@ -359,20 +371,24 @@ impl Sender {
     pub fn discard(&mut self, now: Instant) {
         self.pacer = Pacer::new(PacerConfig::default());
         self.estimator.handle_timeout(now);
-        self.update_pace();
+        self.note_estimator();
     }
 
     fn probe(&mut self, now: Instant) {
         if !self.estimates {
             return;
         }
-        self.estimator.handle_timeout(now);
-        if self.padded_stream().is_some()
-            && let Some(probe) = self.estimator.poll_probe(now)
-        {
-            self.pacer.begin_probe(probe, now);
+        if self.estimator_at.is_some_and(|at| at <= now) {
+            self.estimator.handle_timeout(now);
+            self.note_estimator();
         }
-        self.update_pace();
+        if !std::mem::take(&mut self.probe_stale) || self.padded_stream().is_none() {
+            return;
+        }
+        if let Some(probe) = self.estimator.poll_probe(now) {
+            self.pacer.begin_probe(probe, now);
+            self.note_estimator();
+        }
     }
 
     /// The stream whose retransmissions can carry padding: the one that was sent last.
@@ -437,6 +453,8 @@ impl Sender {
             }
         }
         self.batch = batch;
+        // Silence counts from what was sent first.
+        self.estimator_at = self.estimator.poll_timeout().filter(|_| self.estimates);
     }
 
     fn can_send(&self, queued: &Queued, formats: &Formats) -> bool {
@@ -469,14 +487,13 @@ impl Sender {
         let transport_number = ids.id(Extension::TransportNumber).map(|_| self.transport_number);
         self.transport_number += u64::from(transport_number.is_some());
         let mut values = Values {
-            mid: (!stream.known).then_some(&*stream.setup.mid),
+            mid: (!stream.known).then(|| &*stream.setup.mid),
             transport_number: transport_number.map(|number| number as u16),
             abs_send_time: transport_number
                 .is_none()
                 .then(|| abs_send_time(now.saturating_duration_since(self.clock.instant))),
             ..Values::default()
         };
-        let mut descriptor = [0; DESCRIPTOR_BYTES_MAX];
         let (header, sequence_number) = match &queued.content {
             Content::Media(packet) => {
                 values.audio_level =
@@ -505,13 +522,17 @@ impl Sender {
             Content::Media(packet) => packet.sequence_number,
             Content::Repair(_) | Content::Padding(_) => 0,
         });
-        if let Content::Media(packet) | Content::Repair(packet) = &queued.content
-            && let Some(of) = &packet.descriptor
-        {
-            let length = of.write(&mut descriptor);
-            values.dependency_descriptor = Some(&descriptor[..length]).filter(|bytes| !bytes.is_empty());
-        }
-        let head = header.write(ids, &values, &mut self.heads[index]).unwrap_or(0);
+        let head = &mut self.heads[index];
+        let head = match &queued.content {
+            Content::Media(packet) | Content::Repair(packet) if packet.descriptor.is_some() => {
+                let mut bytes = [0; DESCRIPTOR_BYTES_MAX];
+                let written = packet.descriptor.map_or(0, |of| of.write(&packet.payload, &mut bytes));
+                values.dependency_descriptor = Some(&bytes[..written]).filter(|bytes| !bytes.is_empty());
+                header.write(ids, &values, head)
+            }
+            _ => header.write(ids, &values, head),
+        };
+        let head = head.unwrap_or(0);
         Headed { head, sequence_number, transport_number, plain_bytes: 0 }
     }
 
@@ -598,12 +619,7 @@ impl Sender {
         if let Content::Media(packet) = released.item.content {
             stream.sent_since_report = true;
             stream.payload_type = packet.payload_type;
-            let sent = Sent {
-                sequence_number: packet.sequence_number,
-                timestamp: packet.timestamp,
-                captured_at: packet.captured_at,
-                payload_bytes: packet.payload.len(),
-            };
+            let sent = Sent { sequence_number: packet.sequence_number, payload_bytes: packet.payload.len() };
             let kept = stream.repair_sealer.is_some() && !stream.setup.audio;
             stream.history.handle_sent(sent, kept.then_some(packet), now);
         }

@@ -703,7 +703,7 @@ impl WebRtc {
         let of = &mut self.consumers[consumer];
         let Some(stream) = of.stream else { return false };
         let Some(outgoing) = of.forward(packet, now) else { return false };
-        self.sender.queue(stream, outgoing, now)
+        self.sender.queue(stream, outgoing, packet.captured_at, now)
     }
 
     pub fn request_key_frame(&mut self, ssrc: u32) {

@@ -34,6 +34,9 @@ pub struct World {
     pub strays: Vec<Transmit>,
     /// When something was last sent to an address.
     pub sent_at: BTreeMap<SocketAddr, Duration>,
+    /// Called around all that the worker does while the world runs, for what measures it.
+    pub before_worker: fn(),
+    pub after_worker: fn(),
     serial: u32,
 }
 
@@ -64,6 +67,8 @@ impl World {
             notifications: Vec::new(),
             strays: Vec::new(),
             sent_at: BTreeMap::new(),
+            before_worker: || {},
+            after_worker: || {},
             serial: 0,
         };
         let router = world.router;
@@ -168,7 +173,8 @@ impl World {
     /// Puts a datagram into the worker as if it had come from `source`.
     pub fn inject(&mut self, source: SocketAddr, contents: &[u8]) {
         let received = Received { protocol: Protocol::Udp, source, destination: bound(), contents };
-        self.worker.handle_received(received, self.now);
+        let now = self.now;
+        self.in_worker(|worker| worker.handle_received(received, now));
         self.collect();
     }
 
@@ -224,17 +230,24 @@ impl World {
                 let source = self.peers[index].address;
                 let received =
                     Received { protocol: Protocol::Udp, source, destination: bound(), contents: &contents };
-                self.worker.handle_received(received, now);
+                self.in_worker(|worker| worker.handle_received(received, now));
             }
         }
-        if self.worker.poll_timeout().is_some_and(|at| at <= now) {
-            self.worker.handle_timeout(now);
+        if self.in_worker(Worker::poll_timeout).is_some_and(|at| at <= now) {
+            self.in_worker(|worker| worker.handle_timeout(now));
         }
         self.collect();
     }
 
+    fn in_worker<R>(&mut self, work: impl FnOnce(&mut Worker) -> R) -> R {
+        (self.before_worker)();
+        let result = work(&mut self.worker);
+        (self.after_worker)();
+        result
+    }
+
     fn collect(&mut self) {
-        while let Some(output) = self.worker.poll_output() {
+        while let Some(output) = self.in_worker(Worker::poll_output) {
             match output {
                 Output::Transmit(transmit) => {
                     assert_eq!(transmit.source, bound(), "what is sent leaves from a bound address");
@@ -252,7 +265,7 @@ impl World {
                                 }
                                 peer.down.handle_packet(self.now, datagram.to_vec());
                             }
-                            self.worker.reuse(transmit.contents);
+                            self.in_worker(|worker| worker.reuse(transmit.contents));
                         }
                         None => self.strays.push(transmit),
                     }

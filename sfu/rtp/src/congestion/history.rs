@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use super::probe::ClusterId;
 
-/// Bound on packets remembered. A receiver tells of a packet within a second; so many take several
-/// seconds at any rate that one participant gets.
+/// Bound on packets remembered. A receiver tells of a packet within a second; so many take seconds at
+/// any rate that one participant gets.
 const PACKETS_MAX: usize = 8_192;
 /// What is older than this is forgotten as soon as something new is sent, in microseconds.
-const AGE_MAX_US: i64 = 10_000_000;
+const AGE_MAX_US: i64 = 3_000_000;
 /// A larger hole between numbers is taken for a new beginning.
 const HOLE_MAX: u64 = 1_024;
 
@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn what_is_old_or_too_much_is_forgotten() {
-        let mut history = history(0..20_000);
+        let mut history = History::default();
+        (0..20_000).for_each(|number| history.note(number, number as i64, 1, None));
         assert_eq!(history.len(), PACKETS_MAX);
         history.note(20_010, 60_000_000, 1, None);
         assert_eq!(history.len(), 11, "the hole is as new as what shows it");

@@ -17,20 +17,15 @@ const CONFIG: SendConfig = SendConfig {
     rtx_number: 500,
 };
 
-fn sent(sequence_number: u64, now: Instant) -> Sent {
-    Sent {
-        sequence_number,
-        timestamp: sequence_number as u32 * 3_000,
-        captured_at: now,
-        payload_bytes: 1_000,
-    }
+fn sent(sequence_number: u64) -> Sent {
+    Sent { sequence_number, payload_bytes: 1_000 }
 }
 
 /// A stream whose packets are their own numbers.
 fn stream(numbers: impl IntoIterator<Item = u64>, now: Instant) -> SendStream<u64> {
     let mut stream = SendStream::new(CONFIG);
     for number in numbers {
-        stream.handle_sent(sent(number, now), Some(number), now);
+        stream.handle_sent(sent(number), Some(number), now);
     }
     stream
 }
@@ -62,9 +57,9 @@ fn history_is_bounded_by_packets_and_by_age() {
     assert_eq!(stream.history.len(), 100);
     assert_eq!(resent(&mut stream, &[49, 50, 149], start), [50, 149]);
     let later = start + Duration::from_secs(1);
-    stream.handle_sent(sent(200, later), Some(200), later);
-    stream.handle_sent(sent(199, later), Some(199), later);
-    stream.handle_sent(sent(201, later), None, later);
+    stream.handle_sent(sent(200), Some(200), later);
+    stream.handle_sent(sent(199), Some(199), later);
+    stream.handle_sent(sent(201), None, later);
     assert_eq!(stream.latest().map(|resend| resend.packet), Some(200), "201 may not be asked for");
     assert_eq!(resent(&mut stream, &[199, 200, 201], later), [199, 200]);
     stream.forget(start + Duration::from_secs(2));
@@ -82,7 +77,7 @@ fn retransmissions_have_a_share_of_what_is_sent() {
     let later = start + RTT;
     assert_eq!(resent(&mut stream, &all, later).len(), 0);
     for number in 100..150 {
-        stream.handle_sent(sent(number, later), Some(number), later);
+        stream.handle_sent(sent(number), Some(number), later);
     }
     assert_eq!(resent(&mut stream, &all, later), (50..60).collect::<Vec<_>>(), "a fifth of fifty");
     assert_eq!(stream.counters.refused, 100 + 40);
@@ -95,10 +90,11 @@ fn sender_reports_tell_the_time_of_capture() {
     let mut stream = SendStream::<u64>::new(CONFIG);
     assert_eq!(stream.sender_report(&wall, start), None);
     let captured_at = start - 100 * MILLISECOND;
-    let first = Sent { sequence_number: 9, timestamp: u32::MAX - 8_999, captured_at, payload_bytes: 700 };
+    let first = Sent { sequence_number: 9, payload_bytes: 700 };
+    stream.note_captured(captured_at, u32::MAX - 8_999);
+    assert_eq!(stream.sender_report(&wall, start), None, "nothing was sent");
     stream.handle_sent(first, Some(1), start);
-    // Overtaken: it says nothing of the time.
-    stream.handle_sent(Sent { sequence_number: 8, timestamp: 5, ..first }, Some(1), start);
+    stream.handle_sent(Sent { sequence_number: 8, ..first }, Some(1), start);
     let now = start + Duration::from_secs(1);
     let report = stream.sender_report(&wall, now).expect("some were sent");
     let time = NtpTime::from_system(wall.time + Duration::from_secs(1));
@@ -111,7 +107,8 @@ fn sender_reports_tell_the_time_of_capture() {
 fn a_peers_report_tells_the_round_trip() {
     let now = Instant::now();
     let wall = WallClock { instant: now, time: UNIX_EPOCH + Duration::from_secs(1_000_000) };
-    let stream = stream([1], now);
+    let mut stream = stream([1], now);
+    stream.note_captured(now, 3_000);
     let report = stream.sender_report(&wall, now).expect("one was sent");
     let block = ReportBlock {
         ssrc: 7,
@@ -147,7 +144,7 @@ proptest! {
         for (skip, noise, back, step) in steps {
             now += step * MILLISECOND;
             next += skip;
-            stream.handle_sent(sent(next, now), Some(next), now);
+            stream.handle_sent(sent(next), Some(next), now);
             sent_count += 1;
             let asked = back.into_iter().map(|back| next.saturating_sub(back) as u16).chain(noise);
             let mut resends = Vec::new();
