@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use broletto_control::{Content, VideoSize};
 use broletto_sfu_core::allocator::{self, Demand, Encoding};
-use broletto_sfu_core::codec::ids::{Ids, PictureId, Tl0PicIdx};
 use broletto_sfu_core::codec::PacketInfo;
+use broletto_sfu_core::codec::ids::{Ids, PictureId, Tl0PicIdx};
 use broletto_sfu_core::packet::IncomingPacket;
 use broletto_sfu_core::rewriter::Rewriter;
 use broletto_sfu_core::selector::Layer;

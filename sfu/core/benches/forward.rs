@@ -38,7 +38,8 @@ fn cost(video: bool, watchers: usize) -> u128 {
     let plan = Plan { microphone: !video, camera, audio_slots: 0, video_slots: 0, ..Plan::default() };
     let publisher = world.join(plan);
     for _ in 0..watchers {
-        let plan = Plan { microphone: false, camera: None, audio_slots: 1, video_slots: 1, ..Plan::default() };
+        let plan =
+            Plan { microphone: false, camera: None, audio_slots: 1, video_slots: 1, ..Plan::default() };
         let watcher = world.join(plan);
         if video {
             let camera = world.peers[publisher].producer(Content::Camera);

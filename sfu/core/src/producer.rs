@@ -45,6 +45,8 @@ pub(crate) struct Producer {
     pub encodings: Vec<Encoding>,
     /// Who gets it.
     pub consumers: Vec<ConsumerKey>,
+    /// The round of deliveries in which its consumers' transports were made dirty.
+    pub announced_in: Option<u64>,
     pub live: bool,
     /// What its publisher was told to send.
     pub demand: LayerDemand,
@@ -155,6 +157,7 @@ impl Producer {
             codec: None,
             encodings,
             consumers: Vec::new(),
+            announced_in: None,
             live: false,
             demand,
             packet_at: None,

@@ -1,11 +1,11 @@
 //! The media of one room: its transports, and the way of a packet from a producer to its consumers.
 
+mod delivery;
 mod demands;
 mod rules;
 mod session;
 
 use std::collections::{BTreeSet, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use broletto_control::{
@@ -27,6 +27,7 @@ use crate::red::Redundant;
 use crate::slab::Slab;
 use crate::speaker::Speakers;
 use crate::transport::{Arrived, Environment, Failure, Stream, TransportEvent, WebRtc};
+use delivery::Waiting;
 
 /// How often time is looked at where no packet does it: lost peers, silent producers, speakers,
 /// allocation.
@@ -46,12 +47,23 @@ pub(crate) struct Context<'a> {
     pub buffers: &'a mut Buffers,
     /// Sessions whose transport has something to do.
     pub dirty: &'a mut Vec<SessionKey>,
+    /// Slots of routers where packets wait for the turns of their transports.
+    pub undelivered: &'a mut Vec<usize>,
     /// When transports want to be advanced.
     pub deadlines: &'a mut BTreeSet<(Instant, SessionKey)>,
     pub random: &'a mut StdRng,
     /// Index of the worker on its node.
     pub worker: u16,
     pub now: Instant,
+}
+
+impl Context<'_> {
+    /// The transport has something to do.
+    fn note_dirty(&mut self, router: usize, slot: usize, transport: &mut WebRtc) {
+        if !std::mem::replace(&mut transport.dirty, true) {
+            self.dirty.push(SessionKey { router, transport: slot });
+        }
+    }
 }
 
 pub(crate) struct Router {
@@ -79,6 +91,7 @@ pub(crate) struct Router {
     demands_stale: bool,
     full_tick_at: Instant,
     events: Vec<TransportEvent>,
+    waiting: Waiting,
 }
 
 impl Router {
@@ -101,6 +114,7 @@ impl Router {
             demands_stale: false,
             full_tick_at: now,
             events: Vec::new(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -144,6 +158,7 @@ impl Router {
 
     /// A session's deadline came, or something was written to it.
     pub fn handle_dirty(&mut self, slot: usize, cx: &mut Context<'_>) {
+        self.deliver(slot, cx);
         let Some(transport) = self.transports.get_mut(slot) else { return };
         transport.dirty = false;
         transport.advance(cx.now);
@@ -166,6 +181,9 @@ impl Router {
 
     /// Does what packets and requests made necessary.
     pub fn settle(&mut self, cx: &mut Context<'_>) {
+        if self.sources_stale || !self.layers_stale.is_empty() {
+            self.deliver_all(cx);
+        }
         if std::mem::take(&mut self.sources_stale) {
             self.choose_sources(cx);
         }
@@ -233,6 +251,9 @@ impl Router {
     }
 
     fn handle_packet(&mut self, slot: usize, packet: Arrived, cx: &mut Context<'_>) {
+        if self.transports.get(slot).is_some_and(|transport| !transport.has_stream(packet.ssrc)) {
+            self.deliver_all(cx);
+        }
         let Some(stream) = self.stream_of(slot, &packet) else {
             cx.outbox.stats.dropped.rtp_refused += 1;
             return;
@@ -298,42 +319,7 @@ impl Router {
             descriptor: packet.descriptor,
             structure,
         };
-        self.fan_out(stream.producer, &packet, cx);
-    }
-
-    /// The hot loop: a packet goes to every consumer of its producer. A panic ends the session of
-    /// the consumer that it happened in, and no other (M6).
-    fn fan_out(&mut self, producer: usize, packet: &Packet, cx: &mut Context<'_>) {
-        let Router { producers, transports, slot, .. } = self;
-        let Some(producer) = producers.get(producer) else { return };
-        let consumers = &producer.consumers;
-        let mut next = 0;
-        while next < consumers.len() {
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                while let Some(key) = consumers.get(next) {
-                    let transport = transports.get_mut(key.transport);
-                    if let Some(transport) = transport
-                        && transport.forward(key.consumer, packet, cx.now)
-                    {
-                        cx.outbox.stats.forwarded += 1;
-                        if !std::mem::replace(&mut transport.dirty, true) {
-                            cx.dirty.push(SessionKey { router: *slot, transport: key.transport });
-                        }
-                    }
-                    next += 1;
-                }
-            }));
-            if result.is_err() {
-                cx.outbox.stats.panics += 1;
-                if let Some(transport) = transports.get_mut(consumers[next].transport) {
-                    transport.fail(FAULT);
-                    if !std::mem::replace(&mut transport.dirty, true) {
-                        cx.dirty.push(SessionKey { router: *slot, transport: consumers[next].transport });
-                    }
-                }
-                next += 1;
-            }
-        }
+        self.await_turns(stream.producer, packet, cx);
     }
 
     /// Which encoding of which producer a packet belongs to.
@@ -386,9 +372,7 @@ impl Router {
             let slot = producer.transport;
             let Some(transport) = self.transports.get_mut(slot) else { return };
             transport.request_key_frame(ssrc);
-            if !std::mem::replace(&mut transport.dirty, true) {
-                cx.dirty.push(SessionKey { router: self.slot, transport: slot });
-            }
+            cx.note_dirty(self.slot, slot, transport);
         } else if let Some(due) = encoding.key_frames.poll_timeout() {
             self.tick_at = Some(self.tick_at.map_or(due, |at| at.min(due)));
         }
@@ -403,9 +387,7 @@ impl Router {
                 if let (true, Some(ssrc)) = (due, encoding.ssrc) {
                     let Some(transport) = self.transports.get_mut(producer.transport) else { continue };
                     transport.request_key_frame(ssrc);
-                    if !std::mem::replace(&mut transport.dirty, true) {
-                        cx.dirty.push(SessionKey { router: self.slot, transport: producer.transport });
-                    }
+                    cx.note_dirty(self.slot, producer.transport, transport);
                 }
                 if let Some(due) = encoding.key_frames.poll_timeout() {
                     next = next.min(due);

@@ -50,6 +50,11 @@ impl<T> Slab<T> {
         self.slots.get_mut(index)?.as_mut()
     }
 
+    /// All that ever had a value.
+    pub fn indexes(&self) -> std::ops::Range<usize> {
+        0..self.slots.len()
+    }
+
     /// In the order of their indexes.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.as_ref()?)))

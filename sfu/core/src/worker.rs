@@ -38,6 +38,7 @@ pub struct Worker {
     outbox: Outbox,
     buffers: Buffers,
     dirty: Vec<SessionKey>,
+    undelivered: Vec<usize>,
     deadlines: BTreeSet<(Instant, SessionKey)>,
     ticks: BTreeSet<(Instant, usize)>,
     random: StdRng,
@@ -65,6 +66,7 @@ impl Worker {
             outbox: Outbox::default(),
             buffers: Buffers::default(),
             dirty: Vec::new(),
+            undelivered: Vec::new(),
             deadlines: BTreeSet::new(),
             ticks: BTreeSet::new(),
             random: StdRng::from_seed(config.seed),
@@ -76,6 +78,9 @@ impl Worker {
     /// of this worker only, and what it does not name is closed; `List` answers with this worker's.
     pub fn handle_request(&mut self, request: Request, now: Instant) -> Result<Response, ControlError> {
         self.advance(now);
+        while let Some(slot) = self.undelivered.pop() {
+            self.with_router(slot, Router::deliver_all);
+        }
         match request {
             Request::CreateRouter { router, config } => self.create_router(router, config),
             Request::CloseRouter { router } => {
@@ -188,7 +193,12 @@ impl Worker {
                 }
                 return Some(output);
             }
-            let session = self.dirty.pop()?;
+            let Some(session) = self.dirty.pop() else {
+                while let Some(slot) = self.undelivered.pop() {
+                    self.with_router(slot, |router, _| router.forget_delivered());
+                }
+                return None;
+            };
             self.with_session(session, |router, cx| router.handle_dirty(session.transport, cx));
         }
     }
@@ -395,6 +405,7 @@ impl Worker {
             outbox: &mut self.outbox,
             buffers: &mut self.buffers,
             dirty: &mut self.dirty,
+            undelivered: &mut self.undelivered,
             deadlines: &mut self.deadlines,
             random: &mut self.random,
             worker: self.index,

@@ -32,8 +32,9 @@ const COMMANDS_MAX: usize = 1_024;
 const COMMANDS_PER_TURN: usize = 32;
 /// Batches from one socket before the others have their turn.
 const BATCHES_PER_TURN: usize = 4;
-/// Transmits that are sent together.
-const TRANSMITS_MAX: usize = 64;
+/// Transmits that are sent together: as many as a processor's cache holds from when they are written
+/// to when the kernel reads them.
+const TRANSMITS_MAX: usize = 16;
 /// Outputs taken before packets have their turn again.
 const OUTPUTS_PER_TURN: usize = 65_536;
 /// The longest wait, so that the heartbeat goes on.

@@ -108,13 +108,15 @@ impl Router {
                 producer.remove_consumer(key);
             }
             let producer = source.and_then(|slot| self.producers.get_mut(slot));
-            consumer.switch_source(source, producer.as_ref().map_or(0, |producer| producer.encodings.len()));
+            let encodings = producer.as_ref().map_or(0, |producer| producer.encodings.len());
+            transport.switch_source(key.consumer, source, encodings);
             if let Some(producer) = producer {
                 producer.consumers.push(key);
             }
             self.layers_stale.insert(key.transport);
         }
         let source = source.and_then(|slot| self.producers.get(slot)).map(|producer| producer.id);
+        let consumer = &mut transport.consumers[key.consumer];
         if consumer.notified != source {
             consumer.notified = source;
             cx.outbox.notify(Notification::ConsumerSource {

@@ -212,7 +212,7 @@ impl Router {
         self.audible.retain(|audible| *audible != producer.id);
         for key in producer.consumers {
             if let Some(transport) = self.transports.get_mut(key.transport) {
-                transport.consumers[key.consumer].switch_source(None, 0);
+                transport.switch_source(key.consumer, None, 0);
             }
         }
         self.sources_stale = true;
@@ -323,9 +323,7 @@ impl Router {
 
     fn mark_dirty(&mut self, slot: usize, cx: &mut Context<'_>) {
         let Some(transport) = self.transports.get_mut(slot) else { return };
-        if !std::mem::replace(&mut transport.dirty, true) {
-            cx.dirty.push(SessionKey { router: self.slot, transport: slot });
-        }
+        cx.note_dirty(self.slot, slot, transport);
     }
 }
 

@@ -99,9 +99,20 @@ pub(crate) struct Stream {
     pub encoding: usize,
 }
 
+/// Slot of a producer, and the index of a consumer that shows or plays it.
+#[derive(Debug, Clone, Copy)]
+struct Route {
+    producer: usize,
+    consumer: usize,
+}
+
 pub(crate) struct WebRtc {
     pub id: TransportId,
     pub consumers: Vec<Consumer>,
+    /// Which consumers have which sources: all that the hot loop looks through.
+    routes: Vec<Route>,
+    /// How many of its router's packets it was offered.
+    pub packets_taken: u64,
     /// Slots of the router's producers that come in here.
     pub producers: Vec<usize>,
     pub streams: Vec<Stream>,
@@ -178,6 +189,8 @@ impl WebRtc {
         WebRtc {
             id,
             consumers: Vec::new(),
+            routes: Vec::new(),
+            packets_taken: 0,
             producers: Vec::new(),
             streams: Vec::new(),
             state: TransportState::Connecting,
@@ -693,17 +706,35 @@ impl WebRtc {
         Some(state)
     }
 
-    /// Hands a packet to one of the consumers. Returns whether it was sent.
-    pub fn forward(&mut self, consumer: usize, packet: &Packet, now: Instant) -> bool {
+    /// Gives a consumer another source, which is a slot of the router's producers.
+    pub fn switch_source(&mut self, consumer: usize, source: Option<usize>, encodings: usize) {
+        self.consumers[consumer].switch_source(source, encodings);
+        self.routes.clear();
+        let routes = self.consumers.iter().enumerate();
+        self.routes.extend(
+            routes.filter_map(|(consumer, of)| of.source.map(|producer| Route { producer, consumer })),
+        );
+    }
+
+    pub fn has_stream(&self, ssrc: u32) -> bool {
+        self.streams.iter().any(|stream| stream.ssrc == ssrc)
+    }
+
+    /// Hands a packet to the consumers of its producer. Returns to how many.
+    pub fn forward(&mut self, producer: usize, packet: &Packet, now: Instant) -> u64 {
         #[cfg(test)]
         assert!(!std::mem::take(&mut self.panic_next), "a panic that a test asked for");
         if self.state != TransportState::Connected {
-            return false;
+            return 0;
         }
-        let of = &mut self.consumers[consumer];
-        let Some(stream) = of.stream else { return false };
-        let Some(outgoing) = of.forward(packet, now) else { return false };
-        self.sender.queue(stream, outgoing, packet.captured_at, now)
+        let mut forwarded = 0;
+        for route in self.routes.iter().filter(|route| route.producer == producer) {
+            let consumer = &mut self.consumers[route.consumer];
+            let outgoing = consumer.stream.zip(consumer.forward(packet, now));
+            let Some((stream, outgoing)) = outgoing else { continue };
+            forwarded += u64::from(self.sender.queue(stream, outgoing, packet.captured_at, now));
+        }
+        forwarded
     }
 
     pub fn request_key_frame(&mut self, ssrc: u32) {
