@@ -12,9 +12,10 @@ use serde::Serialize;
 
 use crate::kernel;
 use crate::limit::{self, Bounds, Limits};
-use crate::load::{Load, Outcome};
+use crate::load::{Course, Load, Outcome};
 use crate::node::Node;
 use crate::participant::{Cipher, Media};
+use crate::report::{Report, number};
 use crate::sfu::Room;
 
 /// Media and headers of an RTP packet of video as a node sends it, without its seal.
@@ -25,7 +26,11 @@ const HEADER_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
 /// Opus at 64 kbit/s.
 const AUDIO_BYTES: usize = 160;
+/// A gallery: with 50 subscribers it is 120,000 packets a second.
+const VIDEO_PUBLISHERS: u32 = 10;
 const FRAMES_PER_SECOND: f64 = 30.0;
+/// Who talk at a time.
+const AUDIO_PUBLISHERS: u32 = 3;
 const AUDIO_FRAMES_PER_SECOND: f64 = 50.0;
 
 /// The load, which `forward` and `compare` share.
@@ -36,9 +41,9 @@ pub struct LoadArguments {
     pub cipher: Cipher,
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub subscribers: u32,
-    /// Everybody receives all of them.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub publishers: u32,
+    /// Everybody receives all of them [default: 3 of audio; of video 10, and 1 to compare]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub publishers: Option<u32>,
     #[arg(long, value_enum, default_value = "vp8")]
     pub codec: VideoCodec,
     /// Video in three sizes, of which each subscriber gets one.
@@ -99,10 +104,14 @@ pub struct ForwardArguments {
     /// Write the result here too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Directory for result.json, result.csv, series.csv and report.html
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 impl LoadArguments {
-    pub fn load(&self, ip: IpAddr) -> Load {
+    /// `video_publishers` is for where nothing is said of them.
+    pub fn load(&self, ip: IpAddr, video_publishers: u32) -> Load {
         let media = match self.audio {
             true => Media::Audio { bytes: AUDIO_BYTES },
             false => Media::Video {
@@ -115,13 +124,17 @@ impl LoadArguments {
                 bytes: PACKET_BYTES - HEADER_BYTES,
             },
         };
-        let rate = self.rate.unwrap_or(if self.audio { AUDIO_FRAMES_PER_SECOND } else { FRAMES_PER_SECOND });
+        let (publishers, rate) = match self.audio {
+            true => (AUDIO_PUBLISHERS, AUDIO_FRAMES_PER_SECOND),
+            false => (video_publishers, FRAMES_PER_SECOND),
+        };
+        let (publishers, rate) = (self.publishers.unwrap_or(publishers), self.rate.unwrap_or(rate));
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
         Load {
             ip,
             cipher: self.cipher,
             media,
-            publishers: self.publishers as usize,
+            publishers: publishers as usize,
             subscribers: self.subscribers as usize,
             interval: Duration::from_secs_f64(1.0 / rate),
             warm_up: Duration::from_secs_f64(self.warm_up_seconds),
@@ -134,13 +147,14 @@ impl LoadArguments {
     }
 }
 
+/// What programs get by `--json`.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct Figures<'a> {
     cipher: Cipher,
     codec: Codec,
     simulcast: bool,
-    subscribers: u32,
-    publishers: u32,
+    subscribers: usize,
+    publishers: usize,
     packets_per_frame: u32,
     outcome: &'a Outcome,
     limits: Option<&'a Limits>,
@@ -148,53 +162,112 @@ struct Report<'a> {
     ratio: Option<f64>,
 }
 
-/// Runs it, and prints what came of it; the figure is in the last line.
-pub fn run(arguments: &ForwardArguments, out: &mut impl Write) -> anyhow::Result<()> {
+/// Runs it, and prints what came of it; the figure is in the last line. Whether its checks passed.
+pub fn run(arguments: &ForwardArguments, out: &mut impl Write, progress: fn(&str)) -> anyhow::Result<bool> {
     let program = program(arguments.program.clone())?;
-    let load = arguments.load.load(Ipv4Addr::LOCALHOST.into());
+    let load = arguments.load.load(Ipv4Addr::LOCALHOST.into(), VIDEO_PUBLISHERS);
     let room = Room { ip: load.ip, codec: load.media.codec(), publishers: load.publishers };
     let mut node = Node::start(&program, room)?;
-    let outcome = load.run(&mut node, |line| eprintln!("{line}"))?;
+    let (outcome, course) = load.run(&mut node, progress)?;
     drop(node);
     print(&outcome, out)?;
     let limits = if arguments.no_limit { None } else { Some(limits(&load)?) };
     let limit_ns = limits.as_ref().map(|limits| limit_ns(limits, &load));
     let ratio = limit_ns.map(|limit_ns| limit_ns / outcome.cpu_ns_per_packet);
     if let Some(file) = &arguments.json {
-        let report = Report {
+        let figures = Figures {
             cipher: load.cipher,
             codec: load.media.codec(),
             simulcast: arguments.load.simulcast,
-            subscribers: arguments.load.subscribers,
-            publishers: arguments.load.publishers,
+            subscribers: load.subscribers,
+            publishers: load.publishers,
             packets_per_frame: arguments.load.packets_per_frame,
             outcome: &outcome,
             limits: limits.as_ref(),
             ratio,
         };
-        let text = serde_json::to_string_pretty(&report)?;
+        let text = serde_json::to_string_pretty(&figures)?;
         std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     }
     let figure = format!("{:.0} ns of CPU a forwarded packet", outcome.cpu_ns_per_packet);
-    match (limit_ns, ratio) {
+    let figure = match (limit_ns, ratio) {
         (Some(limit_ns), Some(ratio)) => {
             let what = if arguments.load.audio { "sending" } else { "sealing and sending" };
-            writeln!(out, "{figure}: {:.1} % of the limit ({what} takes {limit_ns:.0} ns)", ratio * 100.0)?;
+            format!("{figure}: {:.1} % of the limit ({what} takes {limit_ns:.0} ns)", ratio * 100.0)
         }
-        _ => writeln!(out, "{figure}")?,
-    }
-    if arguments.complete && !outcome.is_complete() {
-        bail!("not every packet came");
-    }
-    if let (Some(gate), Some(ratio), Some(limits)) = (arguments.gate, ratio, &limits) {
-        if !arguments.load.audio {
-            limits.check(Bounds::default())?;
+        _ => figure,
+    };
+    let mut report = report(&load, &outcome, course, &figure);
+    check(&mut report, arguments, &outcome, limits.as_ref(), ratio);
+    report.failures().for_each(|line| progress(&line));
+    report.save(arguments.out.as_deref(), progress)?;
+    writeln!(out, "{figure}")?;
+    Ok(report.passed())
+}
+
+/// The load, what it cost, and its course.
+fn report(load: &Load, outcome: &Outcome, course: Course, figure: &str) -> Report {
+    let mut report = Report::new("forward", "Forwarding");
+    report.fact("figure", figure);
+    report.fact(
+        "cipher",
+        match load.cipher {
+            Cipher::Gcm => "AES-128-GCM",
+            Cipher::Cm => "AES-CM with SHA-1",
+        },
+    );
+    report.fact(
+        "media",
+        match load.media {
+            Media::Audio { bytes } => format!("Opus, {bytes} bytes a packet"),
+            Media::Video { codec, simulcast, packets_per_frame, .. } => {
+                let sizes = if simulcast { ", in three sizes" } else { "" };
+                format!("{codec:?}, {packets_per_frame} packets of {PACKET_BYTES} bytes a frame{sizes}")
+            }
+        },
+    );
+    report.fact("publishers", load.publishers.to_string());
+    report.fact("subscribers", load.subscribers.to_string());
+    report.fact("frames a second", number(1.0 / load.interval.as_secs_f64()));
+    report.fact("joined within", format!("{} s", number(outcome.connected_within_s)));
+    report.fact("measured for", format!("{} s", number(outcome.measured_s)));
+    report.fact("packets forwarded", number(outcome.packets_forwarded as f64));
+    report.fact("packets a second", number(outcome.packets_forwarded_per_s));
+    report.fact("lost by their numbers", outcome.packets_lost.to_string());
+    report.fact("missing by their stamps", outcome.packets_missing.to_string());
+    report.fact("forged", outcome.packets_forged.to_string());
+    let cpu = [outcome.cpu_ns_per_packet, outcome.cpu_ns_per_packet_mean].map(number);
+    report
+        .fact("CPU for a packet", format!("{} ns in the cheapest window, {} ns on average", cpu[0], cpu[1]));
+    let shares = [outcome.server_cpu, outcome.tester_cpu].map(|share| number(share * 100.0));
+    report.fact("CPU", format!("node {} %, participants {} % of one", shares[0], shares[1]));
+    let each_kib = outcome.resident_per_subscriber_bytes as f64 / 1_024.0;
+    report.fact("memory for each subscriber", format!("{} KiB", number(each_kib)));
+    course.into_report(&mut report);
+    report
+}
+
+/// What was asked for must hold.
+fn check(
+    report: &mut Report,
+    arguments: &ForwardArguments,
+    outcome: &Outcome,
+    limits: Option<&Limits>,
+    ratio: Option<f64>,
+) {
+    if arguments.complete {
+        for (name, packets) in outcome.incomplete() {
+            report.check(name, packets as f64, "", 0.0);
         }
-        if ratio < gate {
-            bail!("{:.1} % of the limit is less than {:.1} %", ratio * 100.0, gate * 100.0);
-        }
     }
-    Ok(())
+    let (Some(gate), Some(ratio), Some(limits)) = (arguments.gate, ratio, limits) else { return };
+    if !arguments.load.audio {
+        // A limit that is worse was disturbed, and ratios to it say nothing.
+        let bounds = Bounds::default();
+        report.check("limit with GCM", limits.gcm.combined.best_ns, "ns", bounds.gcm_ns);
+        report.check("limit with CM", limits.cm.combined.best_ns, "ns", bounds.cm_ns);
+    }
+    report.check_at_least("share of the limit", ratio * 100.0, "%", gate * 100.0);
 }
 
 /// What this machine can do with packets as long as those of the load, on the server's processor.

@@ -14,6 +14,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::Args;
+
 use crate::link::LinkConfig;
 
 /// Times above are taken for mistakes.
@@ -32,7 +34,45 @@ pub struct LinkChange {
     burst: Option<u32>,
 }
 
+/// The options for both directions of a link.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct LinkArguments {
+    /// What both ways are like, such as "loss=5 burst=3 delay=100 jitter=10 rate=2000 queue=200" (per
+    /// cent, packets, ms, ms, kbit/s, ms)
+    #[arg(long, default_value_t, hide_default_value = true, value_name = "WORDS")]
+    link: LinkChange,
+    /// What the way from the server is like; its words come after those of --link
+    #[arg(long, default_value_t, hide_default_value = true, value_name = "WORDS")]
+    down: LinkChange,
+    /// What the way to the server is like; its words come after those of --link
+    #[arg(long, default_value_t, hide_default_value = true, value_name = "WORDS")]
+    up: LinkChange,
+}
+
+impl LinkArguments {
+    pub fn down(self) -> LinkChange {
+        self.link.then(self.down)
+    }
+
+    pub fn up(self) -> LinkChange {
+        self.link.then(self.up)
+    }
+}
+
 impl LinkChange {
+    /// Both, of which the later one is right where they differ.
+    pub fn then(self, later: LinkChange) -> LinkChange {
+        LinkChange {
+            rate_kbps: later.rate_kbps.or(self.rate_kbps),
+            queue_ms: later.queue_ms.or(self.queue_ms),
+            delay_ms: later.delay_ms.or(self.delay_ms),
+            jitter_ms: later.jitter_ms.or(self.jitter_ms),
+            reorder: later.reorder.or(self.reorder),
+            loss_percent: later.loss_percent.or(self.loss_percent),
+            burst: later.burst.or(self.burst),
+        }
+    }
+
     pub fn apply(self, config: LinkConfig) -> LinkConfig {
         let rate_bps = self.rate_kbps.map(|kbps| (kbps > 0).then(|| kbps.saturating_mul(1_000)));
         let time = |ms: Option<u64>, before| ms.map_or(before, Duration::from_millis);
@@ -127,6 +167,15 @@ mod tests {
         let some: LinkChange = " rate=0,loss=0.5 ".parse().unwrap();
         assert_eq!(some.apply(config), LinkConfig { rate_bps: None, loss: 0.005, ..expected });
         assert_eq!("".parse::<LinkChange>().unwrap().apply(config), config);
+    }
+
+    #[test]
+    fn one_direction_is_told_apart_from_both() {
+        let read = |text: &str| text.parse::<LinkChange>().unwrap();
+        let arguments =
+            LinkArguments { link: read("delay=50 loss=1"), down: read("rate=2000 loss=0"), up: read("") };
+        assert_eq!(arguments.down(), read("delay=50 rate=2000 loss=0"));
+        assert_eq!(arguments.up(), read("delay=50 loss=1"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One load on one server: publishers, subscribers, a warm-up, a measured time, and what it cost.
 
+mod course;
+
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use crate::crowd::{Crowd, Snapshot};
 use crate::kernel::{self, Ticks};
 use crate::participant::{Behaviour, Cipher, Media, Publisher, Received, Session, Subscriber};
 use crate::sfu::Sfu;
+pub use course::Course;
 
 /// For all to be connected and to get all streams.
 const JOINED_WITHIN: Duration = Duration::from_secs(30);
@@ -21,6 +24,8 @@ const OPENED_MAX: usize = 50;
 /// What is on its way comes within this.
 const DRAIN: Duration = Duration::from_millis(500);
 const STEP: Duration = Duration::from_millis(50);
+/// From sample to sample of what a report shows over time. Each looks once at every participant.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
 
 /// What is sent, to how many, and how they behave.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,112 +123,136 @@ impl Estimates {
 }
 
 impl Load {
-    /// Runs it. `progress` gets a line now and then.
-    pub fn run(&self, sfu: &mut dyn Sfu, mut progress: impl FnMut(String)) -> anyhow::Result<Outcome> {
+    /// Runs it. `print` takes lines about its progress.
+    pub fn run(&self, sfu: &mut dyn Sfu, print: fn(&str)) -> anyhow::Result<(Outcome, Course)> {
         // Each participant has a socket.
         kernel::raise_open_files()?;
         if let Some((of_server, _)) = self.processors {
             pin_all_threads(sfu.process(), of_server)?;
         }
         let crowd = Crowd::start(sfu.process(), self.processors.map(|(_, of_crowd)| of_crowd))?;
+        let course = Course::new(sfu.process(), print);
+        Run { load: self, sfu, crowd, course }.run()
+    }
+}
+
+/// A load on its way.
+struct Run<'a> {
+    load: &'a Load,
+    sfu: &'a mut dyn Sfu,
+    crowd: Crowd,
+    course: Course,
+}
+
+impl Run<'_> {
+    fn run(mut self) -> anyhow::Result<(Outcome, Course)> {
+        let Load { publishers, subscribers, warm_up, measured, windows, .. } = *self.load;
+        let process = self.sfu.process();
         let started = Instant::now();
-        self.join_publishers(sfu, &crowd)?;
-        let resident_before_bytes = kernel::resident_bytes(sfu.process())?;
-        self.join_subscribers(sfu, &crowd, &mut progress)?;
+        self.course.wait_for("subscribers", subscribers as u64);
+        self.join_publishers()?;
+        let resident_before_bytes = kernel::resident_bytes(process)?;
+        self.join_subscribers()?;
         let connected_within_s = started.elapsed().as_secs_f64();
 
-        crowd.start_media()?;
-        self.until(sfu, &crowd, "get all streams", |snapshot| {
-            snapshot.streams == self.subscribers * self.publishers
-        })?;
-        progress(format!("all {} subscribers get media; warming up", self.subscribers));
-        sfu.attend(self.warm_up)?;
+        self.crowd.start_media()?;
+        self.until("get all streams", |snapshot| snapshot.streams == subscribers * publishers)?;
+        self.course.wait_for("seconds", (warm_up + measured).as_secs());
+        let media_since = Instant::now();
+        self.attend(warm_up, media_since, "warming up")?;
 
-        crowd.begin()?;
+        self.crowd.begin()?;
         let ticks = Ticks::now()?;
-        let before = crowd.snapshot()?;
+        let before = self.crowd.snapshot()?;
+        self.course.begin(&before);
         let (mut after, mut cheapest) = (before.clone(), f64::INFINITY);
-        for _ in 0..self.windows.max(1) {
-            sfu.attend(self.measured / self.windows.max(1))?;
-            let last = std::mem::replace(&mut after, crowd.snapshot()?);
+        let windows = windows.max(1);
+        for _ in 0..windows {
+            self.attend(measured / windows, media_since, "measuring")?;
+            let last = std::mem::replace(&mut after, self.crowd.snapshot()?);
+            self.course.note(&after);
+            self.course.set_second(media_since.elapsed().as_secs(), "measuring");
             cheapest = cheapest.min(after.cpu_ns_per_packet_since(&last));
         }
         let stolen = Ticks::now()?.stolen_since(ticks);
-        let estimates = Estimates::of(sfu.estimates_bps());
-        let resident_after_bytes = kernel::resident_bytes(sfu.process())?;
+        let estimates = Estimates::of(self.sfu.estimates_bps());
+        let resident_after_bytes = kernel::resident_bytes(process)?;
 
-        crowd.stop_media()?;
-        sfu.attend(DRAIN)?;
-        let last = crowd.snapshot()?;
-        crowd.end()?;
+        self.crowd.stop_media()?;
+        self.sfu.attend(DRAIN)?;
+        let last = self.crowd.snapshot()?;
+        self.crowd.end()?;
         if let Some(failure) = last.failure {
             bail!("a session broke: {failure}");
         }
         let grown = resident_after_bytes as i64 - resident_before_bytes as i64;
-        Ok(Outcome {
+        let outcome = Outcome {
             cpu_ns_per_packet: cheapest,
             stolen,
             estimates,
             connected_within_s,
             resident_before_bytes,
             resident_after_bytes,
-            resident_per_subscriber_bytes: grown / self.subscribers.max(1) as i64,
-            ..Outcome::between(sfu.name(), &before, &after, &last.received)
-        })
+            resident_per_subscriber_bytes: grown / subscribers.max(1) as i64,
+            ..Outcome::between(self.sfu.name(), &before, &after, &last.received)
+        };
+        Ok((outcome, self.course.end(after.latency)))
     }
 
-    fn join_publishers(&self, sfu: &mut dyn Sfu, crowd: &Crowd) -> anyhow::Result<()> {
-        for number in 0..self.publishers {
-            let now = Instant::now();
+    fn join_publishers(&mut self) -> anyhow::Result<()> {
+        let Load { ip, cipher, media, publishers, interval, .. } = *self.load;
+        for number in 0..publishers {
             let (mut publisher, offer) =
-                Publisher::new(self.ip, self.cipher, self.media, number as u32, self.interval, now)?;
-            sfu.publish(&mut publisher, &offer)?;
-            crowd.add_publisher(publisher)?;
+                Publisher::new(ip, cipher, media, number as u32, interval, Instant::now())?;
+            self.sfu.publish(&mut publisher, &offer)?;
+            self.crowd.add_publisher(publisher)?;
         }
-        self.until(sfu, crowd, "connect as publishers", |snapshot| {
-            snapshot.publishers_connected == self.publishers
-        })
+        self.until("connect as publishers", |snapshot| snapshot.publishers_connected == publishers)
     }
 
-    fn join_subscribers(
-        &self,
-        sfu: &mut dyn Sfu,
-        crowd: &Crowd,
-        progress: &mut impl FnMut(String),
-    ) -> anyhow::Result<()> {
-        let codec = Some(self.media.codec()).filter(|codec| *codec != Codec::Opus);
-        for number in 0..self.subscribers {
+    fn join_subscribers(&mut self) -> anyhow::Result<()> {
+        let Load { ip, cipher, media, subscribers, feedback, nack_one_in, .. } = *self.load;
+        let codec = Some(media.codec()).filter(|codec| *codec != Codec::Opus);
+        for number in 0..subscribers {
             let now = Instant::now();
-            let mut session = Session::new(self.ip, self.cipher, codec, now)?;
-            sfu.subscribe(&mut session)?;
+            let mut session = Session::new(ip, cipher, codec, now)?;
+            self.sfu.subscribe(&mut session)?;
             let behaviour = Behaviour {
                 // Evenly among them.
-                opens: number * OPENED_MAX / self.subscribers.max(OPENED_MAX)
-                    != (number + 1) * OPENED_MAX / self.subscribers.max(OPENED_MAX),
-                feedback: self.feedback,
-                nack_one_in: self.nack_one_in,
+                opens: number * OPENED_MAX / subscribers.max(OPENED_MAX)
+                    != (number + 1) * OPENED_MAX / subscribers.max(OPENED_MAX),
+                feedback,
+                nack_one_in,
             };
-            crowd.add_subscriber(Subscriber::new(session, behaviour, number as u32, now))?;
+            self.crowd.add_subscriber(Subscriber::new(session, behaviour, number as u32, now))?;
             if number % JOINING_MAX == JOINING_MAX - 1 {
-                self.until(sfu, crowd, "connect", |snapshot| {
-                    snapshot.subscribers_connected + JOINING_MAX > number
-                })?;
-                progress(format!("{} of {} subscribers joined", number + 1, self.subscribers));
+                self.until("connect", |snapshot| snapshot.subscribers_connected + JOINING_MAX > number)?;
             }
+            self.course.set(number as u64 + 1, "");
         }
-        self.until(sfu, crowd, "connect", |snapshot| snapshot.subscribers_connected == self.subscribers)
+        self.until("connect", |snapshot| snapshot.subscribers_connected == subscribers)
     }
 
-    fn until(
-        &self,
-        sfu: &mut dyn Sfu,
-        crowd: &Crowd,
-        what: &str,
-        is_so: impl Fn(&Snapshot) -> bool,
-    ) -> anyhow::Result<()> {
+    /// Lets time go on, and takes samples. `since`: where the progress counts from.
+    fn attend(&mut self, duration: Duration, since: Instant, what: &str) -> anyhow::Result<()> {
+        let until = Instant::now() + duration;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            self.sfu.attend(left.min(SAMPLE_PERIOD))?;
+            if left <= SAMPLE_PERIOD {
+                return Ok(());
+            }
+            let snapshot = self.crowd.snapshot()?;
+            self.course.note(&snapshot);
+            self.course.set_second(since.elapsed().as_secs(), what);
+        }
+    }
+
+    fn until(&mut self, what: &str, is_so: impl Fn(&Snapshot) -> bool) -> anyhow::Result<()> {
         let started = Instant::now();
         loop {
-            let snapshot = crowd.snapshot()?;
+            let snapshot = self.crowd.snapshot()?;
+            self.course.note(&snapshot);
             if is_so(&snapshot) {
                 return Ok(());
             }
@@ -237,12 +266,12 @@ impl Load {
                     snapshot.publishers_connected,
                     snapshot.subscribers_connected,
                     snapshot.streams,
-                    self.publishers * self.subscribers,
+                    self.load.publishers * self.load.subscribers,
                     snapshot.streams_min,
-                    Estimates::of(sfu.estimates_bps()),
+                    Estimates::of(self.sfu.estimates_bps()),
                 );
             }
-            sfu.attend(STEP)?;
+            self.sfu.attend(STEP)?;
         }
     }
 }
@@ -250,7 +279,16 @@ impl Load {
 impl Outcome {
     /// Whether every packet came to everybody, and none that was not genuine.
     pub fn is_complete(&self) -> bool {
-        (self.packets_lost, self.packets_missing, self.packets_forged) == (0, 0, 0)
+        self.incomplete().iter().all(|(_, packets)| *packets == 0)
+    }
+
+    /// Packets that did not come as they should have, by what is wrong with them.
+    pub fn incomplete(&self) -> [(&'static str, u64); 3] {
+        [
+            ("packets lost by their numbers", self.packets_lost),
+            ("packets missing by their stamps", self.packets_missing),
+            ("packets forged", self.packets_forged),
+        ]
     }
 
     fn between(server: &'static str, before: &Snapshot, after: &Snapshot, whole: &Received) -> Outcome {

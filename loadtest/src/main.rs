@@ -12,7 +12,7 @@ use broletto_loadtest::forward::{self, ForwardArguments};
 use broletto_loadtest::interop::{self, InteropArguments};
 use broletto_loadtest::limit::{Bounds, Options, measure};
 use broletto_loadtest::link::LinkConfig;
-use broletto_loadtest::link_text::LinkChange;
+use broletto_loadtest::link_text::LinkArguments;
 use broletto_loadtest::meet::{self, MeetArguments};
 use broletto_loadtest::relay::{Order, Relay, RelayConfig};
 use broletto_loadtest::storm::{self, StormArguments};
@@ -82,13 +82,9 @@ struct RelayArguments {
     /// The longest that a packet waits for its turn.
     #[arg(long, default_value_t = 200)]
     queue_ms: u64,
-    /// What the way from the server is like, such as "loss=5 burst=3 delay=100 jitter=10 rate=2000
-    /// queue=200" (per cent, packets, ms, ms, kbit/s, ms); it comes after the options above.
-    #[arg(long, default_value_t, hide_default_value = true)]
-    down: LinkChange,
-    /// What the way to the server is like.
-    #[arg(long, default_value_t, hide_default_value = true)]
-    up: LinkChange,
+    /// They come after the options above.
+    #[command(flatten)]
+    links: LinkArguments,
     /// The same seed makes the same dice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -139,8 +135,8 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Relay(arguments) => runtime.block_on(relay(arguments)).map(|()| true),
         Command::Interop(arguments) => runtime.block_on(interop::run(&arguments, print)),
         Command::Meet(arguments) => runtime.block_on(meet::run(&arguments, print)),
-        Command::Forward(arguments) => forward::run(&arguments, &mut std::io::stdout()).map(|()| true),
-        Command::Compare(compare) => compare::run(&compare, &mut std::io::stdout()).map(|()| true),
+        Command::Forward(arguments) => forward::run(&arguments, &mut std::io::stdout(), print_aside),
+        Command::Compare(compare) => compare::run(&compare, &mut std::io::stdout(), print_aside),
         Command::Limit(arguments) => limit(arguments),
         Command::Storm(arguments) => runtime.block_on(storm::run(&arguments, print)),
     }
@@ -175,8 +171,8 @@ async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {
     let config = RelayConfig {
         listen: arguments.listen,
         to: arguments.to,
-        down: arguments.down.apply(LinkConfig { rate_bps: arguments.down_bps, ..both }),
-        up: arguments.up.apply(LinkConfig { rate_bps: arguments.up_bps, ..both }),
+        down: arguments.links.down().apply(LinkConfig { rate_bps: arguments.down_bps, ..both }),
+        up: arguments.links.up().apply(LinkConfig { rate_bps: arguments.up_bps, ..both }),
         seed: arguments.seed,
     };
     let relay = Relay::bind(config).await.with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -211,6 +207,11 @@ fn take_orders(orders: &mpsc::Sender<Order>) {
 /// What prints when nobody reads is lost.
 fn print(line: &str) {
     let _ = print_line(line);
+}
+
+/// What is not the result.
+fn print_aside(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn print_line(line: &str) -> std::io::Result<()> {

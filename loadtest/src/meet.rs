@@ -5,7 +5,9 @@ mod participant;
 mod scenario;
 mod slots;
 
+use std::cell::Cell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,7 +16,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::sleep_until;
 
 use crate::client::create_room;
-use crate::link_text::LinkChange;
+use crate::link_text::LinkArguments;
 use crate::peer::certificate;
 use crate::progress::Progress;
 use crate::report::{Report, Sampler, duration};
@@ -24,6 +26,10 @@ pub use scenario::{Limits, Scenario};
 
 /// Between the rooms being there and the beginning, which all participants count from.
 const LEAD: Duration = Duration::from_millis(200);
+/// Between two values over time.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
+/// What came to all participants together.
+const PACKETS: &str = "received";
 
 #[derive(Debug, Args)]
 pub struct MeetArguments {
@@ -37,13 +43,9 @@ pub struct MeetArguments {
     /// Seconds that it lasts, in place of the scenario's
     #[arg(long)]
     pub duration_s: Option<f64>,
-    /// What the way to the server is like for everyone, on top of what the scenario says, such as
-    /// "loss=5 burst=3 delay=100 jitter=10 rate=2000 queue=200" (per cent, packets, ms, ms, kbit/s, ms)
-    #[arg(long, default_value_t, hide_default_value = true)]
-    pub up: LinkChange,
-    /// What the way from the server is like
-    #[arg(long, default_value_t, hide_default_value = true)]
-    pub down: LinkChange,
+    /// For everyone, on top of what the scenario says
+    #[command(flatten)]
+    pub links: LinkArguments,
     /// Media threads of the server that is started here; 0: one for each processor
     #[arg(long, default_value_t = 0)]
     pub workers: usize,
@@ -81,6 +83,7 @@ async fn meetings(
     let begun = Instant::now() + LEAD;
     let ends = begun + scenario.duration();
     let certificate = certificate()?;
+    let received = Rc::new(Cell::new(0_u64));
     let mut participants = JoinSet::new();
     for (room, id) in rooms.iter().enumerate() {
         let talkers: u32 =
@@ -101,13 +104,14 @@ async fn meetings(
                     name: format!("{} {}", group.name, member + 1),
                     publisher: serial + 1,
                     group: group.clone(),
-                    extra: (arguments.up, arguments.down),
+                    extra: (arguments.links.up(), arguments.links.down()),
                     talk: Duration::from_secs_f64(scenario.talk_s),
                     turn: (talker, talkers.max(1)),
                     certificate: certificate.clone(),
                     seed: arguments.seed ^ u64::from(serial) << 24 ^ (room as u64) << 48,
                     begun,
                     leaves_at: stays.map_or(ends, |at| at.min(ends)),
+                    received: received.clone(),
                 };
                 talker += u32::from(group.microphone);
                 participants.spawn_local(async move {
@@ -120,14 +124,17 @@ async fn meetings(
     }
 
     let total = participants.len();
-    let mut sampler = Sampler::new(server.process(), &["finished"]);
-    let mut samples = tokio::time::interval(Duration::from_secs(1));
+    let mut sampler = Sampler::new(server.process(), &["finished", PACKETS]);
+    let mut samples = tokio::time::interval(SAMPLE_PERIOD);
+    let mut received_before = 0;
     let progress = Progress::new("seconds", scenario.duration().as_secs(), print);
     let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
     while !participants.is_empty() {
         tokio::select! {
             _ = samples.tick() => {
-                sampler.sample(&[(outcomes.len() + failures.len()) as f64]);
+                let packets = received.get() - std::mem::replace(&mut received_before, received.get());
+                let finished = outcomes.len() + failures.len();
+                sampler.sample(&[finished as f64, packets as f64 / SAMPLE_PERIOD.as_secs_f64()]);
                 let seconds = Instant::now().saturating_duration_since(begun).as_secs();
                 progress.set(seconds, &format!("{} of {total} there", participants.len()));
             }
@@ -140,7 +147,7 @@ async fn meetings(
     progress.finish();
     let mut report = judge(scenario, &outcomes, &failures);
     report.fact("seed", arguments.seed.to_string());
-    sampler.into_report(&mut report, &[]);
+    sampler.into_report(&mut report, &[("Packets a second", "", &[PACKETS])]);
     Ok(report)
 }
 

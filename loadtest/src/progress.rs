@@ -36,7 +36,9 @@ impl Progress {
         Progress { what, total, way }
     }
 
+    /// What is planned by time may take longer: more than all is shown as all.
     pub fn set(&self, done: u64, note: &str) {
+        let done = done.min(self.total);
         match &self.way {
             Way::Bar(bar) => {
                 bar.set_position(done);

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 pub use distribution::Summary;
@@ -101,7 +102,15 @@ impl Report {
 
     /// Adds a distribution and returns its percentiles.
     pub fn distribution(&mut self, name: &str, unit: &str, values: Vec<f64>) -> Summary {
-        let distribution = Distribution::new(name, unit, values);
+        self.add_distribution(Distribution::new(name, unit, values))
+    }
+
+    /// The same of a histogram; `one` of what it counts are one of the unit.
+    pub fn histogram(&mut self, name: &str, unit: &str, histogram: &Histogram<u64>, one: f64) -> Summary {
+        self.add_distribution(Distribution::of_histogram(name, unit, histogram, one))
+    }
+
+    fn add_distribution(&mut self, distribution: Distribution) -> Summary {
         let summary = distribution.summary;
         self.distributions.push(distribution);
         summary
@@ -124,11 +133,12 @@ impl Report {
             let unit = &distribution.unit;
             format!("{}: p50 {p50}, p95 {p95}, p99 {p99}, max {max} {unit} (of {count})", distribution.name)
         });
-        let checks = self.checks.iter().map(|check| {
-            let word = if check.passed { "ok    " } else { "FAILED" };
-            format!("{word} {}: {}", check.name, check.comparison())
-        });
-        facts.chain(distributions).chain(checks).collect()
+        facts.chain(distributions).chain(self.checks.iter().map(Check::line)).collect()
+    }
+
+    /// Of the checks that did not pass.
+    pub fn failures(&self) -> impl Iterator<Item = String> {
+        self.checks.iter().filter(|check| !check.passed).map(Check::line)
     }
 
     /// Prints it with what the server logged, and writes it where that was wished. Whether it passed.
@@ -140,11 +150,16 @@ impl Report {
             0 => {}
             more => print(&format!("server: … and {more} lines more")),
         }
-        if let Some(dir) = out {
-            self.write(dir).with_context(|| format!("no report in {}", dir.display()))?;
-            print(&format!("report: {}", dir.join("report.html").display()));
-        }
+        self.save(out, print)?;
         Ok(self.passed())
+    }
+
+    /// Writes it where that was wished, and prints where it is.
+    pub fn save(&self, out: Option<&Path>, print: impl FnOnce(&str)) -> anyhow::Result<()> {
+        let Some(dir) = out else { return Ok(()) };
+        self.write(dir).with_context(|| format!("no report in {}", dir.display()))?;
+        print(&format!("report: {}", dir.join("report.html").display()));
+        Ok(())
     }
 
     /// `result.json`, `result.csv`, `series.csv` and `report.html`, in a directory that is made.
@@ -185,6 +200,11 @@ impl Report {
 }
 
 impl Check {
+    fn line(&self) -> String {
+        let word = if self.passed { "ok    " } else { "FAILED" };
+        format!("{word} {}: {}", self.name, self.comparison())
+    }
+
     fn comparison(&self) -> String {
         let unit = if self.unit.is_empty() { String::new() } else { format!(" {}", self.unit) };
         let word = if self.at_least { "at least" } else { "at most" };

@@ -88,6 +88,22 @@ fn whoever_loses_the_server_comes_back() {
     assert_eq!(count(&result(&dir.0), "time until back"), 60);
 }
 
+#[test]
+fn what_a_packet_costs_is_measured_and_reported() {
+    let dir = Scratch::new("forward");
+    let out = dir.0.to_str().expect("text");
+    let load = ["--subscribers", "3", "--publishers", "2", "--packets-per-frame", "2"];
+    let times = ["--seconds", "2", "--windows", "1", "--warm-up-seconds", "1"];
+    let text = passed(&[&["forward", "--no-limit", "--no-pin", "--out", out][..], &load, &times].concat());
+    assert!(text.lines().last().is_some_and(|line| line.ends_with("ns of CPU a forwarded packet")), "{text}");
+    assert!(count(&result(&dir.0), "forwarding latency") > 0);
+    let series = std::fs::read_to_string(dir.0.join("series.csv")).expect("it was written");
+    for line in ["Packets a second,forwarded,", "Latency,p99,", "Processor,server,", "Memory,server,"] {
+        assert!(series.contains(line), "{series}");
+    }
+    assert!(std::fs::read_to_string(dir.0.join("report.html")).expect("written").contains("Measured"));
+}
+
 const MEETING: &str = r#"
 title = "Two who see each other"
 duration_s = 6
@@ -109,7 +125,7 @@ fn participants_of_a_meeting_hear_and_see_each_other() {
     let (scenario, out) = (dir.0.join("scenario.toml"), dir.0.join("out"));
     std::fs::write(&scenario, MEETING).expect("written");
     let (scenario, out) = (scenario.to_str().expect("text"), out.to_str().expect("text"));
-    passed(&["meet", scenario, "--up", "delay=10", "--down", "delay=10", "--out", out]);
+    passed(&["meet", scenario, "--link", "delay=10", "--down", "delay=5", "--out", out]);
     let result = result(Path::new(out));
     assert_eq!(count(&result, "time to join"), 2);
     assert_eq!(count(&result, "frames a second"), 2);

@@ -1,7 +1,9 @@
 //! One participant of a scenario.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -49,6 +51,8 @@ pub(super) struct Plan {
     /// Where all times count from.
     pub begun: Instant,
     pub leaves_at: Instant,
+    /// Packets with media that came to anybody.
+    pub received: Rc<Cell<u64>>,
 }
 
 /// What it was like.
@@ -267,6 +271,7 @@ impl Present {
         if packet.payload.is_empty() {
             return;
         }
+        self.plan.received.set(self.plan.received.get() + 1);
         let now = self.since_begun();
         if self.voices.contains_key(&mid) {
             return self.handle_voice(mid, packet, now);

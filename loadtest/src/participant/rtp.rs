@@ -75,6 +75,13 @@ impl Header {
     }
 }
 
+/// What the sender had before it padded: the last byte of padding says how long it is. Nothing, if that
+/// is longer than the payload.
+pub fn without_padding<'a>(payload: &'a [u8], header: &Header) -> &'a [u8] {
+    let padding = if header.padded { payload.last().copied().unwrap_or(0) } else { 0 };
+    payload.get(..payload.len().wrapping_sub(padding.into())).unwrap_or_default()
+}
+
 /// Writes a header with extensions of the one-byte form, each of 1 to 16 bytes.
 pub fn write(
     packet: &mut Vec<u8>,
@@ -135,6 +142,20 @@ mod tests {
         assert_eq!(header.extension(&packet, 5), None);
         for length in 0..header.payload_offset {
             assert_eq!(Header::parse(&packet[..length]), None);
+        }
+    }
+
+    #[test]
+    fn padding_is_taken_away_and_never_more_than_there_is() {
+        let mut packet = Vec::new();
+        write(&mut packet, (96, false), 1, 7, 9, &[]);
+        let plain = Header::parse(&packet).expect("it is RTP");
+        packet[0] |= 0x20;
+        let padded = Header::parse(&packet).expect("it is RTP");
+        assert_eq!(without_padding(b"media\0\x02", &plain), b"media\0\x02");
+        assert_eq!(without_padding(b"media\0\x02", &padded), b"media");
+        for nothing in [&b""[..], b"\0\x02", b"media\x07"] {
+            assert_eq!(without_padding(nothing, &padded), b"");
         }
     }
 

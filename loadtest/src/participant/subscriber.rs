@@ -21,6 +21,9 @@ const NACK_WITHIN: Duration = Duration::from_millis(20);
 const NACKS_MAX: usize = 256;
 /// Streams of one subscriber, retransmissions included.
 const STREAMS_MAX: usize = 256;
+/// What is longer behind its header has media in it: padding is 255 bytes at most (RFC 3550 section
+/// 5.1), and a seal 16.
+const PADDING_SEALED_BYTES_MAX: usize = 255 + 16;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Behaviour {
@@ -249,14 +252,9 @@ impl Subscriber {
             self.received.repeated += 1;
             return;
         }
-        // Synthetic media has none.
-        if header.padded {
-            self.received.padding += 1;
-            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == header.ssrc) {
-                stream.note(&header);
-            }
-            return;
-        }
+        // A sender may make packets alike long by padding, and probe a path by padding alone.
+        let mut has_media =
+            !header.padded || contents.len() - header.payload_offset > PADDING_SEALED_BYTES_MAX;
         let mut stamp = None;
         if self.behaviour.opens {
             let Some(srtp) = self.session.srtp() else { return };
@@ -264,10 +262,16 @@ impl Subscriber {
                 self.received.forged += 1;
                 return;
             };
-            stamp = Stamp::read(payload);
-            if stamp.is_none() {
-                self.received.padding += 1;
+            let media = rtp::without_padding(payload, &header);
+            has_media = !media.is_empty();
+            stamp = Stamp::read(media);
+        }
+        if !has_media {
+            self.received.padding += 1;
+            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == header.ssrc) {
+                stream.note(&header);
             }
+            return;
         }
         if let Some(stamp) = stamp {
             // What took longer than can be told is told as the longest.

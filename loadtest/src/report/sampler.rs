@@ -39,22 +39,24 @@ impl Sampler {
         (self.server.process, self.server.before) = (server, None);
     }
 
-    /// `values` in the order of the names.
+    /// `values` in the order of the names; NaN is left out.
     pub fn sample(&mut self, values: &[f64]) {
         let now = Instant::now();
         let second = (now - self.begun).as_secs_f64();
         for (line, value) in self.values.iter_mut().zip(values) {
-            push(&mut line.points, (second, *value));
+            if !value.is_nan() {
+                push(&mut line.points, (second, *value));
+            }
         }
         self.server.sample(now, second);
         self.tester.sample(now, second);
     }
 
-    /// Charts of these values, and of CPU and memory.
-    pub fn into_report(self, report: &mut Report, charts: &[(&str, &[&str])]) {
-        for (title, names) in charts {
+    /// Charts of these values, each with its title and unit, and of CPU and memory.
+    pub fn into_report(self, report: &mut Report, charts: &[(&str, &str, &[&str])]) {
+        for (title, unit, names) in charts {
             let lines = self.values.iter().filter(|line| names.contains(&line.name.as_str()));
-            let (title, unit) = ((*title).to_owned(), String::new());
+            let (title, unit) = ((*title).to_owned(), (*unit).to_owned());
             report.chart(Chart { title, unit, lines: lines.cloned().collect() });
         }
         let both = |server: Vec<(f64, f64)>, tester: Vec<(f64, f64)>| {
@@ -115,7 +117,7 @@ mod tests {
         sampler.sample(&[3.0]);
         sampler.sample(&[4.0]);
         let mut report = Report::new("x", "x");
-        sampler.into_report(&mut report, &[("Participants", &["present"])]);
+        sampler.into_report(&mut report, &[("Participants", "", &["present"])]);
         let titles: Vec<&str> = report.charts.iter().map(|chart| chart.title.as_str()).collect();
         assert_eq!(titles, ["Participants", "Processor", "Memory"]);
         assert_eq!(report.charts[0].lines[0].points.len(), 2);

@@ -139,7 +139,7 @@ async fn crowd(
         let bytes = after.resident_bytes.saturating_sub(before.resident_bytes) as f64 / count as f64;
         report.check("R14: memory of the server for each", bytes, "bytes", arguments.bytes_max as f64);
     }
-    sampler.into_report(&mut report, &[("Participants", &["connected"])]);
+    sampler.into_report(&mut report, &[("Participants", "", &["connected"])]);
     Ok(report)
 }
 

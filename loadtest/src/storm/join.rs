@@ -143,8 +143,9 @@ async fn storm(
     for (reason, count) in failures {
         report.fact(&format!("failed {count} times"), reason);
     }
-    sampler
-        .into_report(&mut report, &[("Participants", &["present"]), ("Joins a second", &["joins a second"])]);
+    let charts: [(&str, &str, &[&str]); 2] =
+        [("Participants", "", &["present"]), ("Joins a second", "", &["joins a second"])];
+    sampler.into_report(&mut report, &charts);
     Ok(report)
 }
 
