@@ -56,7 +56,7 @@ fn a_packet_that_is_forwarded_allocates_nothing() {
     assert!(share < 0.5, "{allocations} allocations for {forwarded} packets");
 }
 
-/// Histories of two seconds are most of it.
+/// Histories of a second are most of it.
 #[test]
 fn who_only_watches_takes_less_than_300_kib() {
     let bytes_with = |watchers| {

@@ -300,14 +300,14 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
     fn receive_from(&mut self, index: usize, now: Instant) {
         let destination = self.sockets[index].local_address();
         for _ in 0..BATCHES_PER_TURN {
-            match self.receive.receive(self.sockets[index].socket()) {
-                Ok(_) => {}
+            let taken = match self.receive.receive(self.sockets[index].socket()) {
+                Ok(taken) => taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::debug!(worker = self.index, %error, "packets could not be received");
                     return;
                 }
-            }
+            };
             let (mut packets, mut bytes) = (0, 0);
             for datagram in self.receive.datagrams() {
                 let Some(datagram) = datagram else {
@@ -321,6 +321,10 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
             }
             self.metrics.udp_packets_received.inc_by(packets);
             self.metrics.udp_bytes_received.inc_by(bytes as u64);
+            // What comes alone is feedback or a voice, which nothing follows.
+            if taken == 1 {
+                return;
+            }
         }
     }
 

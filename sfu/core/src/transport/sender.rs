@@ -29,9 +29,10 @@ use crate::egress::Outgoing;
 use crate::io::Class;
 use crate::outbox::{Outbox, Way};
 
-/// How much video is kept for retransmission: as many packets, no older than this.
+/// How much video is kept for retransmission: as many packets, no older than this. What comes later
+/// than that is of no use to a player, and history is most of what a participant costs.
 const HISTORY_PACKETS: usize = 1_024;
-const HISTORY_AGE: Duration = Duration::from_secs(2);
+const HISTORY_AGE: Duration = Duration::from_secs(1);
 /// Share of what is sent that may be sent again, before what is asked for is given up.
 const RESEND_PERCENT: u8 = 20;
 /// Before the first report tells.
