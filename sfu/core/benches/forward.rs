@@ -3,6 +3,7 @@
 //! One publishes, and so many watch, over links without delay and loss, in virtual time. Only what the
 //! worker does is counted. The others, which are str0m, take much longer, and leave the caches to it as
 //! cold as a kernel would.
+#![allow(clippy::disallowed_methods, clippy::print_stdout)] // It measures time, and tells it.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

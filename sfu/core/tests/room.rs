@@ -3,11 +3,13 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use broletto_control::{
     Codec, ConsumerRule, ConsumerWish, Content, Generation, Notification, Request, Response, RouterId,
     RouterWish, TransportState, TransportWish,
 };
+use broletto_sfu_core::io::{Protocol, Received};
 use common::{Camera, Layer, Plan, World, router_config, size};
 
 /// Everyone sends a voice and three encodings of a camera at the rates of a browser, sees the last
@@ -215,4 +217,36 @@ fn a_sync_removes_what_is_absent_names_what_is_missing_and_tells_everything() {
     let gone = world.peers[a].received(false, 0).publishers().contains(&(c as u16));
     assert!(!gone, "the absent one is not shown");
     assert!(world.peers[a].received(false, 0).packets() > 20);
+}
+
+/// Packets wait for the turns of their receivers; what a request changes is for those that follow.
+#[test]
+fn what_came_before_a_request_is_sent_as_it_was() {
+    let mut world = World::new();
+    let publisher = world.join(Plan { microphone: false, video_slots: 0, ..Plan::default() });
+    let viewer = world.join(Plan { microphone: false, camera: None, video_slots: 1, ..Plan::default() });
+    let camera = world.peers[publisher].producer(Content::Camera);
+    world.pin(viewer, 0, camera, size(640, 360));
+    world.run_ms(4_000);
+
+    let forwarded = world.worker.stats().forwarded;
+    let (mut now, mut sent) = (world.now, Vec::new());
+    for _ in 0..100 {
+        now += Duration::from_millis(1);
+        world.peers[publisher].advance(now, &mut sent);
+    }
+    let source = world.peers[publisher].address;
+    for transmit in &sent {
+        let contents = &transmit.contents;
+        let received = Received { protocol: Protocol::Udp, source, destination: common::bound(), contents };
+        world.worker.handle_received(received, now);
+    }
+    world.now = now;
+    world.wish(viewer, 0, ConsumerRule::Off, None);
+    // 25 frames a second, of two packets.
+    let of_the_batch = world.worker.stats().forwarded - forwarded;
+    assert!((4..=6).contains(&of_the_batch), "{of_the_batch} of {} datagrams", sent.len());
+    world.run_ms(500);
+    assert_eq!(world.worker.stats().forwarded, forwarded + of_the_batch, "it is off");
+    assert_eq!(world.peers[viewer].received(false, 0).shown().1, 0, "the picture broke");
 }

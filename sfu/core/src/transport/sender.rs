@@ -306,9 +306,9 @@ impl Sender {
         self.loss
     }
 
-    /// How long what waits will have waited.
-    pub fn delay(&self) -> Duration {
-        self.pacer.delay()
+    /// As [`Pacer::is_congested`].
+    pub fn is_congested(&self) -> bool {
+        self.pacer.is_congested()
     }
 
     /// The estimator was told something.

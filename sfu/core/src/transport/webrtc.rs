@@ -53,8 +53,6 @@ const POLL_ERRORS_MAX: u32 = 8;
 const POLL_ROUNDS_MAX: usize = 8;
 /// A path is suspected to be narrow for so long after its estimate fell by a tenth at once.
 const FALL_LASTS: Duration = Duration::from_secs(3);
-/// How long a packet of video may wait for the pacer.
-const QUEUE_MAX: Duration = Duration::from_millis(250);
 /// In the first seconds the estimate is a guess that probes are to replace: they go this far at
 /// least, or the first pictures would wait for what the path has had all along.
 const FIRST_USEFUL_BPS: u64 = 2_000_000;
@@ -757,7 +755,7 @@ impl WebRtc {
 
     /// Whether more waits in the pacer than the path takes in time: what is added would only come later.
     pub fn is_congested(&self, now: Instant) -> bool {
-        self.estimate_fell_lately(now) && self.sender.delay() > QUEUE_MAX
+        self.estimate_fell_lately(now) && self.sender.is_congested()
     }
 
     /// How much would be of use.
