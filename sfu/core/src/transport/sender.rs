@@ -121,8 +121,6 @@ pub(super) struct Sender {
     estimates: bool,
     /// When the estimator wants to be advanced.
     estimator_at: Option<Instant>,
-    /// Something happened that may bring a probe about.
-    probe_stale: bool,
     transport_number: u64,
     clock: WallClock,
     rtt: Option<Duration>,
@@ -146,7 +144,6 @@ impl Sender {
             estimator: Estimator::new(Config { start_bps, ..Config::default() }, now),
             estimates: false,
             estimator_at: None,
-            probe_stale: true,
             transport_number: 0,
             clock,
             rtt: None,
@@ -315,7 +312,6 @@ impl Sender {
     fn note_estimator(&mut self) {
         self.pacer.set_pace(self.estimator.pace());
         self.estimator_at = self.estimator.poll_timeout().filter(|_| self.estimates);
-        self.probe_stale = true;
     }
 
     /// Reports of the streams that were sent since the last ones.
@@ -379,17 +375,13 @@ impl Sender {
         if !self.estimates {
             return;
         }
-        if self.estimator_at.is_some_and(|at| at <= now) {
-            self.estimator.handle_timeout(now);
-            self.note_estimator();
-        }
-        if !std::mem::take(&mut self.probe_stale) || self.padded_stream().is_none() {
-            return;
-        }
-        if let Some(probe) = self.estimator.poll_probe(now) {
+        self.estimator.handle_timeout(now);
+        if self.padded_stream().is_some()
+            && let Some(probe) = self.estimator.poll_probe(now)
+        {
             self.pacer.begin_probe(probe, now);
-            self.note_estimator();
         }
+        self.note_estimator();
     }
 
     /// The stream whose retransmissions can carry padding: the one that was sent last.
