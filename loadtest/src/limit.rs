@@ -8,12 +8,12 @@
 mod loopback;
 
 use std::fmt;
-use std::fs;
 use std::io;
 
 use broletto_rtp::srtp::{MasterKey, Profile, Sealer, StreamSealer, Unsealed};
 use serde::Serialize;
 
+use crate::kernel::Ticks;
 use loopback::{BATCH, Batch, Loopback, RECEIVERS};
 
 /// What is measured, and how often.
@@ -191,7 +191,7 @@ pub fn measure(options: &Options) -> io::Result<Limits> {
             .map(|way| Measured::new(batch(combined_segments), Some(Sealers::new(cipher, packet_bytes)), way))
     });
 
-    let before = processor_ticks()?;
+    let before = Ticks::now()?;
     // Once for the caches, uncounted.
     for round in 0..=rounds.max(1) {
         let all =
@@ -200,7 +200,7 @@ pub fn measure(options: &Options) -> io::Result<Limits> {
             measured.run(&loopback, packets, round > 0)?;
         }
     }
-    let after = processor_ticks()?;
+    let after = Ticks::now()?;
 
     let [gcm, cm] =
         ciphers.map(|[seal, combined]| CipherLimits { seal: seal.cost(), combined: combined.cost() });
@@ -218,7 +218,7 @@ pub fn measure(options: &Options) -> io::Result<Limits> {
         gso_missing,
         gcm,
         cm,
-        stolen: (after.stolen - before.stolen) as f64 / (after.all - before.all).max(1) as f64,
+        stolen: after.stolen_since(before),
     })
 }
 
@@ -346,21 +346,6 @@ fn thread_busy_ns() -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
-}
-
-/// Of all processors since the machine was started.
-struct Ticks {
-    all: u64,
-    stolen: u64,
-}
-
-/// The first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal. Guests are
-/// counted within user.
-fn processor_ticks() -> io::Result<Ticks> {
-    let text = fs::read_to_string("/proc/stat")?;
-    let line = text.lines().next().unwrap_or_default();
-    let ticks: Vec<u64> = line.split_whitespace().skip(1).take(8).flat_map(str::parse).collect();
-    Ok(Ticks { all: ticks.iter().sum(), stolen: ticks.get(7).copied().unwrap_or(0) })
 }
 
 #[cfg(test)]
