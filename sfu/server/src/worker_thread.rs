@@ -321,7 +321,8 @@ impl<M: MediaPlane, F: Fn(Instant) -> M> WorkerThread<M, F> {
             }
             self.metrics.udp_packets_received.inc_by(packets);
             self.metrics.udp_bytes_received.inc_by(bytes as u64);
-            // What comes alone is feedback or a voice, which nothing follows.
+            // What comes alone is mostly feedback or a voice, which nothing follows; the rest of a frame
+            // makes the socket readable again.
             if taken == 1 {
                 return;
             }

@@ -447,7 +447,7 @@ impl Sender {
         }
         self.batch = batch;
         // Silence counts from what was sent first.
-        self.estimator_at = self.estimator.poll_timeout().filter(|_| self.estimates);
+        self.note_estimator();
     }
 
     fn can_send(&self, queued: &Queued, formats: &Formats) -> bool {

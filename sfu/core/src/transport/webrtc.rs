@@ -728,8 +728,8 @@ impl WebRtc {
         let mut forwarded = 0;
         for route in self.routes.iter().filter(|route| route.producer == producer) {
             let consumer = &mut self.consumers[route.consumer];
-            let outgoing = consumer.stream.zip(consumer.forward(packet, now));
-            let Some((stream, outgoing)) = outgoing else { continue };
+            let Some(stream) = consumer.stream else { continue };
+            let Some(outgoing) = consumer.forward(packet, now) else { continue };
             forwarded += u64::from(self.sender.queue(stream, outgoing, packet.captured_at, now));
         }
         forwarded
